@@ -1,0 +1,8 @@
+"""``python -m chi``: the same as the ``chi-server`` command."""
+
+import sys
+
+from chi.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

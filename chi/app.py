@@ -1,0 +1,1643 @@
+"""chi: an HTTP front end for the CGMiner RPC API.
+
+One process, one event loop. A request's way::
+
+    client --HTTP--> waitress channel --parsed, stamped--> Bottle handler --judged--> Miner.ask
+                                                              ^                          |
+                          run again, with the reply at hand --+--- shared reply <--- one connection
+                                                                                     to the miner
+
+waitress's loop carries everything: the clients' connections, the Bottle application and the
+connections to the miner. A handler that needs the miner is left by `Parked` and run again when the
+reply is there, so nothing that answers a client ever waits for the miner. Threads do only what would
+hold the loop up: look up host names, and check large replies.
+
+Trust model:
+
+- the miner's API decides what this host may do; chi forwards what its owner allows, and no more;
+- what is forwarded is encoded anew from what was judged, never the client's own bytes;
+- a client is its ``REMOTE_ADDR``, whatever its headers say;
+- what the miner sends is data: checked, repaired only by named rules, never guessed;
+- secrets (pool users, passwords, parameters of privileged commands) are in no log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import errno
+import functools
+import gc
+import http.client
+import json
+import logging
+import os
+import queue
+import re
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, NoReturn, Union
+
+import bottle
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, WSGITask
+
+from chi import __version__
+
+log = logging.getLogger("chi")
+
+# --- Settings -------------------------------------------------------------------------------------
+
+
+def number(kind: type, low: float, high: float, what: str) -> Callable[[str], Any]:
+    """Return a converter for argparse: text to a `kind` within bounds."""
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:  # also where it is nan
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {low:g} to {high:g}")
+        return value
+
+    return convert
+
+
+def filled(text: str) -> str:
+    """Convert for argparse a text that must not be empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def option(names: str, default: Any, **keywords: Any) -> Any:
+    """Return a field of Settings that is also an option; `keywords` are argparse's."""
+    return dataclasses.field(default=default, metadata={"names": names.split(), **keywords})
+
+
+port, some_port = number(int, 0, 65535, "a port"), number(int, 1, 65535, "a port")
+seconds = "a number of seconds"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the command line sets; durations are in seconds."""
+
+    # The original's three, in its words.
+    http_port: int = option(
+        "-w --http_port --http-port", 8080, type=port, help="Port to use for http server; 0 takes a free one"
+    )
+    api_port: int = option("-p --api_port --api-port", 4028, type=some_port, help="Port used by API server")
+    # A literal: "localhost" must be looked up, and may be ::1, where no miner listens.
+    api_host: str = option(
+        "-a --api_host --api-host", "127.0.0.1", type=filled, help="Host name/address used by API server"
+    )
+    listen: tuple[str, ...] = option(
+        "--listen", (), metavar="ADDRESS", type=filled, action="append",
+        help="Address or host name to serve on, may be given again (default: every interface)",
+    )  # fmt: skip
+    # Below the 5 s that Telegraf and others wait.
+    timeout: float = option(
+        "--timeout", 4.0, metavar="SECONDS", type=number(float, 0.1, 3600, seconds),
+        help="Time from a request's arrival to its answer",
+    )  # fmt: skip
+    # The C miners serve one request at a time: more than a few at once only queue there.
+    threads: int = option(
+        "--threads", 4, metavar="N", type=number(int, 1, 64, "a number"),
+        help="Requests to the miner at once, and threads that check large replies",
+    )  # fmt: skip
+    max_age: float = option(
+        "--max-age", 0.0, metavar="SECONDS", type=number(float, 0, 3600, seconds),
+        help="Give a report again for so long; 0 always asks the miner",
+    )  # fmt: skip
+    log_level: str = option(
+        "--log-level", "info", choices=("debug", "info", "warning", "error"),
+        help="Least level that is logged, to standard error",
+    )  # fmt: skip
+    access_log: bool = option("--access-log", False, action="store_true", help="Log each request as well")
+
+
+MAX_REQUEST = 8191  # what BFGMiner, sgminer and Bitmain read at the most (cgminer: 4095)
+MAX_REPLY = 8 << 20  # forty times the largest reply seen (190 KB)
+MAX_DEPTH = 64  # real replies nest 6 deep; on musl 1,035 levels overflow a thread's 128 KiB stack
+MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
+MAX_WAITING = 512  # different requests that wait for the miner
+SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
+MAX_HELD = 64  # replies that --max-age keeps
+PROBES = 16  # connections to a silent miner beyond Settings.threads
+TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
+QUIET = 0.25  # a reply with no NUL on a connection left open is taken as complete after this pause
+LARGE = 64 << 10  # replies above are checked in a thread: about 1 ms of work on a PC, 50 on a router
+
+# --- Errors ---------------------------------------------------------------------------------------
+
+# Name: HTTP status and message. The name is what logs and counters show.
+ERRORS = {
+    "bad-path": (400, "The path is not percent-encoded UTF-8: {why}."),
+    "bad-body": (
+        400,
+        'The body is not a request of the API, such as {{"command":"gpu","parameter":"0"}}: {why}.',
+    ),
+    "unexpected-body": (
+        400,
+        "A request in the path has no body. Send the API's own request to / or leave the body out.",
+    ),
+    "method": (405, "Only {allow} can be used here."),
+    "request-too-large": (
+        413,
+        "The request has {size} bytes as the API reads it, of {limit} that it can read.",
+    ),
+    "internal": (500, "A fault in chi, described in its log."),
+    "refused": (
+        502,
+        "The miner's API at {miner} refuses connections. Is it running, with its API on (--api-listen)?",
+    ),
+    "unreachable": (502, "The miner's API at {miner} cannot be reached: {why}."),
+    "unknown-host": (502, "The name of the miner's host {miner} cannot be looked up: {why}."),
+    "closed": (
+        502,
+        "The miner at {miner} closed the connection without an answer. A miner does so when this host is "
+        "not in its api-allow list, or when it speaks only the text protocol (cpuminer, ccminer).",
+    ),
+    "empty": (502, "The miner sent an empty reply: it may speak only the text protocol (cpuminer, ccminer)."),
+    "text-protocol": (502, "The miner answered in the API's text protocol, not in JSON: {why}"),
+    "not-json": (502, "The miner's reply is not JSON, and no repair is known: {why}."),
+    "cut-off": (502, "The miner's reply was cut off after {size} bytes."),
+    "too-deep": (502, "The miner's reply is nested more than {limit} levels deep."),
+    "reply-too-large": (502, "The miner's reply is larger than {limit} bytes."),
+    "busy": (503, "Too many requests already wait for the miner. Try again in a moment."),
+    "hung": (503, "The miner has not answered for {seconds:.0f} s and others wait already. Try again later."),
+    "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),
+    "not-ready": (503, "{why}"),
+    "stopping": (503, "chi is stopping; the request was given up."),
+    "timeout": (504, "The miner did not answer within {seconds:g} s."),
+}
+# These tell of the miner, not of its reply: it cannot be talked to.
+MINER_DOWN = frozenset({"refused", "unreachable", "unknown-host", "closed", "timeout"})
+
+
+class ChiError(Exception):
+    """A request that gets no reply of the miner's: `name` (a key of ERRORS), HTTP `status` and message."""
+
+    def __init__(self, name: str, headers: dict[str, str] | None = None, **values: object) -> None:
+        self.name = name
+        self.status, message = ERRORS[name]
+        self.headers = headers or ({"Retry-After": "1"} if self.status == 503 else {})
+        super().__init__(message.format(**values))
+
+
+# --- Replies --------------------------------------------------------------------------------------
+#
+# The API's replies should be JSON (RFC 8259) and often are not. A reply that is passes byte for byte; one
+# that is not goes through the table of repairs, and out only if it is JSON then.
+#
+# Strings are told from structure by two replacements: once \\ and \" are each one character that no UTF-8
+# text can hold, every " is a delimiter, and str.split() parts structure from strings. Each repair is then
+# one regular expression over the structure, where every string is a lone ", or over the strings. That is
+# string-aware by construction, and linear: no pattern can scan the same characters from two starts.
+
+ESCAPED_BACKSLASH, ESCAPED_QUOTE, STATUS_KEY = "\ud800", "\ud801", "\ud802"
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class Reply(NamedTuple):
+    """A reply fit for a client: JSON in UTF-8, and the names of the repairs that made it so."""
+
+    body: bytes
+    repairs: tuple[str, ...] = ()
+
+
+class NestingError(ValueError):
+    """JSON nested deeper than any thread's stack is sure to bear."""
+
+
+def parse_json(data: bytes, parse_int: Callable[[str], Any] = float) -> Any:
+    """Return what strict JSON (RFC 8259, UTF-8) says; ValueError if it is not, NestingError beyond MAX_DEPTH.
+
+    Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits.
+    """
+    text = data.decode("utf-8")
+    if _too_deep(text):
+        raise NestingError(f"nested more than {MAX_DEPTH} levels deep")
+    return _decoder(parse_int).decode(text)
+
+
+@functools.cache
+def _decoder(parse_int: Callable[[str], Any]) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_no_constant, parse_int=parse_int)
+
+
+def _no_constant(name: str) -> NoReturn:
+    # Python's json takes NaN and Infinity, no other parser does.
+    raise ValueError(f"{name} is not JSON")
+
+
+def _too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False  # nearly every reply
+    brackets = _split(text)[0].encode("ascii", "ignore").translate(None, NO_BRACKETS)
+    for _ in range(MAX_DEPTH):  # each turn takes the innermost pairs away
+        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    return brackets.count(b"[") + brackets.count(b"{") > MAX_DEPTH
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    """Return the structure of `text`, each string a lone ", and the strings; the two escapes replaced."""
+    parts = text.replace("\\\\", ESCAPED_BACKSLASH).replace('\\"', ESCAPED_QUOTE).split('"')
+    return '"'.join(parts[::2]), parts[1::2]
+
+
+def _join(structure: str, strings: list[str]) -> str:
+    """The inverse of _split()."""
+    parts = [""] * (2 * len(strings) + 1)
+    parts[::2], parts[1::2] = structure.split('"'), strings
+    text = '"'.join(parts).replace(STATUS_KEY, '"STATUS"')
+    return text.replace(ESCAPED_QUOTE, '\\"').replace(ESCAPED_BACKSLASH, "\\\\")
+
+
+# Repairs of the structure, in this order: name, what is wrong, what it becomes, who sends it.
+STRUCTURE_REPAIRS = (
+    # {"BYE","id":1}: old sgminer
+    ("bare-status", re.compile(r'\A(\s*\{\s*)(?="\s*[,}])'), rf"\1{STATUS_KEY}:"),
+    # "Temperature":nan, -inf: Avalon; no number is known, so null
+    ("not-a-number", re.compile(r"(?<![\w.])[-+]?(?:nan|inf(?:inity)?)(?![\w.])", re.IGNORECASE), "null"),
+    # [,{: bmminer
+    ("stray-comma", re.compile(r"(?<=[\[{])\s*,"), ""),
+    # ,}: Whatsminer
+    ("trailing-comma", re.compile(r",(?=\s*[\]}])"), ""),
+    # }{: Bitmain and VolcMiner stats; ""temp0": Whatsminer
+    ("missing-comma", re.compile(r'(?<=["\]}\w])(?=\s*["\[{])'), ","),
+)
+# Repairs of the strings' contents, likewise.
+STRING_REPAIRS = (
+    # \': some forks
+    ("bad-escape", re.compile(r"\\'"), "'"),
+    # \x and others that JSON does not know: the backslash was meant
+    ("bad-escape", re.compile(r"\\(?![/bfnrt]|u[0-9a-fA-F]{4})"), ESCAPED_BACKSLASH),
+)
+# newline, tab, 0x01 as they are: cgminer (pool URLs and users), Whatsminer
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f]")
+CONTROL_ESCAPES = {code: f"\\u{code:04x}" for code in range(0x20)}
+# }]{"STATUS":[{: two sections joined without a comma, cgminer setconfig; the lists become one
+JOINED_SECTIONS = re.compile(r'\}\s*\]\s*\{\s*"STATUS"\s*:\s*\[\s*\{')
+MEMBER = re.compile(r'\s*"\s*:')
+MAX_BRACKETS = (
+    100_000  # twenty times those of the largest reply seen; the one repair that counts them is slow
+)
+
+
+def read_reply(data: bytes, pretty: bool = False) -> Reply:
+    """Return the miner's reply as valid JSON, repaired if need be; ChiError where it cannot be."""
+    try:
+        parse_json(data)
+        reply = Reply(data)
+    except NestingError:
+        raise ChiError("too-deep", limit=MAX_DEPTH) from None
+    except ValueError as error:
+        reply = _repair(data, error)
+    return Reply(_indent(reply.body), reply.repairs) if pretty else reply
+
+
+def _repair(data: bytes, error: ValueError) -> Reply:
+    """Return `data`, no JSON because of `error`, with the repairs that make it so; ChiError if none do."""
+    repairs: list[str] = []
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "replace")
+        repairs.append("invalid-utf-8")
+    structure, strings = _split(text)
+    if structure.count("{") > structure.count("}"):
+        structure, strings = _split(_sub("joined-sections", JOINED_SECTIONS, "},{", text, repairs))
+    if structure.count('"') != len(strings):  # the last string has no end
+        raise _explain(data, error)
+    for name, pattern, fix in STRUCTURE_REPAIRS:
+        structure = _sub(name, pattern, fix, structure, repairs)
+    structure = _match_brackets(structure, repairs)
+    contents = '"'.join(strings)
+    for name, pattern, fix in STRING_REPAIRS:
+        contents = _sub(name, pattern, fix, contents, repairs)
+    if CONTROL_CHARACTER.search(contents):
+        contents = contents.translate(CONTROL_ESCAPES)
+        repairs.append("control-character")
+    try:
+        body = _join(structure, contents.split('"') if strings else []).encode("utf-8")
+        parse_json(body)
+    except ValueError:
+        raise _explain(data, error) from None
+    return Reply(body, tuple(dict.fromkeys(repairs)))
+
+
+def _sub(name: str, pattern: re.Pattern[str], fix: str, text: str, repairs: list[str]) -> str:
+    text, count = pattern.subn(fix, text)
+    if count:
+        repairs.append(name)
+    return text
+
+
+def _match_brackets(structure: str, repairs: list[str]) -> str:
+    """Mend ["a":1] (Whatsminer's error_code) and a ] that nothing opened (old cgminer's notify)."""
+    if structure.count("]") <= structure.count("[") and not re.search(r'\[\s*"\s*:', structure):
+        return structure
+    if sum(map(structure.count, "[]{}")) > MAX_BRACKETS:
+        return structure
+    edits: list[tuple[int, str, str]] = []  # position of a bracket, what it becomes, name of the repair
+    closing: list[str] = []  # what each open bracket needs; "members" for a [ that should be {
+    for match in re.finditer(r"[][{}]", structure):
+        bracket, wanted = match[0], closing[-1] if closing else ""
+        if bracket == "[" and MEMBER.match(structure, match.end()):
+            closing.append("members")
+            edits.append((match.start(), "{", "array-of-members"))
+        elif bracket in "[{":
+            closing.append("]" if bracket == "[" else "}")
+        elif bracket == wanted:
+            closing.pop()
+        elif bracket == "]" and wanted == "members":
+            closing.pop()
+            edits.append((match.start(), "}", "array-of-members"))
+        elif bracket == "]":
+            edits.append((match.start(), "", "extra-bracket"))
+    repairs += [name for _, _, name in edits]
+    pieces, end = [], 0
+    for position, replacement, _ in edits:
+        pieces += [structure[end:position], replacement]
+        end = position + 1
+    return "".join(pieces) + structure[end:]
+
+
+def _explain(data: bytes, error: ValueError) -> ChiError:
+    """Say what a reply is that is no JSON, because of `error`, and cannot be made so."""
+    text = data.decode("utf-8", "replace").strip()
+    if re.match(r"[A-Z][A-Za-z ]*=[^{}]*\|", text):
+        return ChiError("text-protocol", why=_quote(text))
+    if not text.startswith(("{", "[")):
+        return ChiError("not-json", why=f"it begins with {_quote(text)}")
+    structure, strings = _split(text)
+    opened = structure.count("{") + structure.count("[") - structure.count("}") - structure.count("]")
+    if structure.count('"') != len(strings) or opened > 0:
+        return ChiError("cut-off", size=len(data))
+    return ChiError("not-json", why=error)
+
+
+def _quote(text: str) -> str:
+    """The beginning of a foreign text, in printable ASCII."""
+    return json.dumps(text[:60])
+
+
+TOKEN = re.compile(r'"[^"]*"|[][{},:]|[^][{},:"\s]+')
+
+
+def _indent(body: bytes) -> bytes:
+    """Return valid JSON indented by two spaces a level; each string and number as it was written."""
+    text = body.decode("utf-8").replace("\\\\", ESCAPED_BACKSLASH).replace('\\"', ESCAPED_QUOTE)
+    pieces: list[str] = []
+    depth, previous = 0, ""
+    for token in TOKEN.findall(text):
+        if token in ("}", "]"):
+            depth -= 1
+            if previous not in ("{", "["):
+                pieces.append("\n" + "  " * depth)
+        elif previous in ("{", "[", ","):
+            pieces.append("\n" + "  " * depth)
+        pieces.append(": " if token == ":" else token)
+        depth += token in ("{", "[")
+        previous = token
+    text = "".join(pieces).replace(ESCAPED_QUOTE, '\\"').replace(ESCAPED_BACKSLASH, "\\\\")
+    return text.encode("utf-8") + b"\n"
+
+
+ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+def envelope(status: str, code: int, message: str) -> bytes:
+    """An answer of chi's own in the API's shape, so that a client needs one parser: status S, E or I."""
+    entry = {
+        "STATUS": status,
+        "When": int(time.time()),
+        "Code": code,
+        "Msg": message,
+        "Description": f"chi {__version__}",
+    }
+    return ENCODER.encode({"STATUS": [entry], "id": 1}).encode("ascii")
+
+
+# --- CGMiner wire protocol ------------------------------------------------------------------------
+#
+# One request a connection, sent whole at once (the server reads it with one recv()), with no delimiter;
+# the reply ends with NUL, and the server closes. The server has one thread and waits without limit for
+# the request, so a connection is opened only with the request at hand.
+
+Addresses = list[tuple[int, Any]]  # socket family and address
+
+
+def encode_request(members: dict[str, Any]) -> bytes:
+    """Return the API's request: compact JSON in ASCII; ChiError if it is larger than the API reads."""
+    try:
+        request = ENCODER.encode(members).encode("ascii")
+    except ValueError as error:  # 1e999
+        raise ChiError("bad-body", why=error) from None
+    if len(request) > MAX_REQUEST:
+        raise ChiError("request-too-large", size=len(request), limit=MAX_REQUEST)
+    return request
+
+
+def look_up(host: str, port: int, flags: int = 0) -> Addresses:
+    """Return where `host`, a name or an IP literal, is reached; socket.gaierror if it is unknown."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+class Exchange:
+    """One request on one connection, carried by the event loop (`sockets`: descriptor to object).
+
+    Ends with one call of `landed(self, outcome)`: the reply's bytes without the NUL, or a ChiError.
+    `asked` is when the request was sent, `heard` the last sign of life, in seconds of time.monotonic().
+    """
+
+    accepting = False  # for wasyncore: not a listening socket
+
+    def __init__(
+        self,
+        miner: str,
+        request: bytes,
+        sockets: dict[int, Any],
+        landed: Callable[[Exchange, bytes | ChiError], None],
+    ) -> None:
+        self.request = request
+        self.started = self.heard = time.monotonic()
+        self.asked: float | None = None
+        self._miner = miner
+        self._sockets = sockets
+        self._landed = landed
+        self._addresses: Addresses = []
+        self._socket: socket.socket | None = None
+        self._data = bytearray()
+        self._checked = 0  # length at the last check for a complete reply without NUL
+
+    def connect(self, addresses: Addresses) -> None:
+        """Send the request to the first of `addresses` that accepts."""
+        self._addresses = list(addresses)
+        self._connect_next(OSError(errno.EADDRNOTAVAIL, "no address"))
+
+    def _connect_next(self, error: OSError) -> None:
+        while self._addresses:
+            family, address = self._addresses.pop(0)
+            try:
+                self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                code = self._socket.connect_ex(address)
+                if code not in (0, errno.EINPROGRESS):
+                    raise OSError(code, os.strerror(code))
+            except OSError as failure:
+                self._close()
+                error = failure
+                continue
+            self._sockets[self._socket.fileno()] = self
+            self._send()  # to a host as near as this one it is connected by now
+            return
+        name = "refused" if error.errno == errno.ECONNREFUSED else "unreachable"
+        self.finish(ChiError(name, miner=self._miner, why=error.strerror))
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._sockets.pop(self._socket.fileno(), None)
+            self._socket.close()
+            self._socket = None
+
+    def finish(self, outcome: bytes | ChiError) -> None:
+        """End the exchange, once, with `outcome`."""
+        self._close()
+        landed, self._landed = self._landed, lambda exchange, outcome: None
+        landed(self, outcome)
+
+    # What wasyncore calls.
+
+    def readable(self) -> bool:
+        return self.asked is not None
+
+    def writable(self) -> bool:
+        return self.asked is None
+
+    def handle_write_event(self) -> None:
+        assert self._socket is not None
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._close()
+            self._connect_next(OSError(code, os.strerror(code)))
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        assert self._socket is not None
+        now = time.monotonic()
+        try:
+            self._socket.send(self.request)  # whole: a new socket's buffer holds more than MAX_REQUEST
+        except BlockingIOError:  # not connected yet
+            return
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # it was connected; reading will tell what came before
+        except OSError as error:  # not connected, and will not be
+            self._close()
+            self._connect_next(error)
+            return
+        self.asked = self.heard = now
+
+    def handle_read_event(self) -> None:
+        while self._socket is not None:
+            try:
+                chunk = self._socket.recv(LARGE)
+            except BlockingIOError:
+                return
+            except OSError:  # a reset; what came before it may be a whole reply
+                chunk = b""
+            if not chunk:
+                self._end_of_stream()
+                return
+            self._received(chunk)
+
+    def handle_expt_event(self) -> None:
+        """Urgent data is none of the API's."""
+
+    def handle_close(self) -> None:
+        if self.asked is not None:  # else handle_write_event() has seen the error already
+            self.handle_read_event()
+
+    def handle_error(self) -> None:
+        log.exception("fault while talking to the miner")
+        self.finish(ChiError("internal"))
+
+    def close(self) -> None:
+        self._close()
+
+    # What came.
+
+    def _received(self, chunk: bytes) -> None:
+        self.heard = time.monotonic()
+        nul = chunk.find(0)
+        self._data += chunk if nul < 0 else chunk[:nul]
+        if len(self._data) > MAX_REPLY:
+            self.finish(ChiError("reply-too-large", limit=MAX_REPLY))
+        elif nul >= 0:
+            self.finish(bytes(self._data) if self._data else ChiError("empty"))
+        elif chunk.rstrip().endswith((b"}", b"]")) and len(self._data) >= 2 * self._checked:
+            # Doubling keeps the checks of a reply that drips in linear in its length.
+            self._finish_if(parse_json)
+
+    def settle(self) -> None:
+        """Take what has come as the reply if it is complete: nothing has come for QUIET seconds."""
+        if len(self._data) > self._checked:
+            self._finish_if(read_reply)
+
+    def _finish_if(self, check: Callable[[bytes], object]) -> None:
+        self._checked = len(self._data)
+        try:
+            check(bytes(self._data))
+        except (ValueError, ChiError):
+            return
+        self.finish(bytes(self._data))
+
+    def _end_of_stream(self) -> None:
+        self.finish(bytes(self._data) if self._data else ChiError("closed", miner=self._miner))
+
+
+# --- Coalescing -----------------------------------------------------------------------------------
+#
+# Identical reports share a request to the miner, and no client gets a reply that was asked for before the
+# client's own request had arrived, parsed to its last byte. So a Question has one request under way at the
+# most; the reply goes to whoever had arrived when it was sent, and who came later waits for the next.
+# Nothing is asked twice for the same client.
+#
+# All of this runs in the event loop's thread: there are no locks.
+
+Key = tuple[bytes, bool]  # the encoded request, and whether the reply is wanted indented
+Outcome = Union[Reply, ChiError]
+
+
+class Parked(BaseException):
+    """Leaves a handler whose client waits for the miner; it is run again when the answer is there.
+
+    No Exception, so that nothing on the way out of the handler takes it for a fault.
+    """
+
+
+class Client:
+    """One HTTP request that may wait for the miner. Times are those of time.monotonic()."""
+
+    __slots__ = ("answers", "arrived", "deadline", "forwarded", "raw", "resume")
+
+    def __init__(self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None]) -> None:
+        self.arrived = arrived
+        self.deadline = arrived + timeout
+        self.raw = raw  # the request as it came: equal bytes get equal answers; empty if not known whole
+        self.resume = resume  # has the handler run again
+        self.answers: dict[Key, Outcome] = {}
+        self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
+
+
+class Question:
+    """What clients wait to be asked; `shared` if one reply may serve them all."""
+
+    __slots__ = ("deadline", "exchanges", "key", "lanes", "shared", "waiting")
+
+    def __init__(self, key: Key, shared: bool) -> None:
+        self.key = key
+        self.shared = shared
+        self.waiting: list[Client] = []
+        self.exchanges: list[Exchange] = []  # more than one only while the miner is silent
+        self.lanes: list[bytes] = []  # the clients' requests that lead here
+        self.deadline = float("inf")
+
+    def add(self, client: Client) -> None:
+        self.waiting.append(client)
+        self.deadline = min(self.deadline, client.deadline)
+
+    def wants_asking(self, now: float) -> bool:
+        """Whether somebody waits whom no request under way will serve, nor may still serve."""
+        if not self.waiting or not self.exchanges:
+            return bool(self.waiting)
+        newest = self.exchanges[-1]
+        silent = now - newest.heard >= SILENCE
+        return silent and newest.asked is not None and self.waiting[-1].arrived > newest.asked
+
+
+class Helpers:
+    """Threads for what would hold up the event loop; started when first needed."""
+
+    def __init__(self, count: int, wake: Callable[[], None]) -> None:
+        self._count = count
+        self._wake = wake
+        self._threads = self._pending = 0
+        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def submit(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Have a thread call `work`, then the loop call `done` with its result, or its Exception."""
+        self._pending += 1
+        if self._threads < min(self._pending, self._count):
+            self._threads += 1
+            threading.Thread(target=self._run, daemon=True).start()
+        self._jobs.put((work, done))
+
+    def deliver(self) -> None:
+        """Call what waits for results; in the event loop."""
+        while not self._results.empty():
+            done, result = self._results.get()
+            self._pending -= 1
+            done(result)
+
+    def _run(self) -> None:
+        while True:
+            work, done = self._jobs.get()
+            try:
+                result = work()
+            except Exception as error:
+                result = error
+            self._results.put((done, result))
+            self._wake()
+
+
+class Miner:
+    """The miner's API as handlers see it: `ask`, and a Reply or a ChiError.
+
+    `sockets` is the event loop's map; the loop calls `turn` after each of its turns, `join` before a handler.
+    """
+
+    def __init__(self, settings: Settings, sockets: dict[int, Any], helpers: Helpers) -> None:
+        host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+        self.name = f"{host}:{settings.api_port}"
+        self.counters: collections.Counter[str] = collections.Counter()
+        self.on_change: Callable[[str], None] = log.warning  # gets a sentence when the miner comes or goes
+        self._settings = settings
+        self._sockets = sockets
+        self._helpers = helpers
+        self._answers: bool | None = None  # None: nobody has asked yet
+        self._open: dict[Question, None] = {}  # in order of arrival
+        self._shared: dict[Key, Question] = {}
+        self._lanes: dict[bytes, Question] = {}
+        self._exchanges: list[Exchange] = []
+        self._sign_of_life = 0.0  # the last request sent or answered
+        self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
+        self._changed = 0.0  # when a privileged command last ended: what was asked before is not held
+        self._resolving: list[Exchange] = []
+        self._addresses: Addresses = []
+        try:
+            self._addresses = look_up(settings.api_host, settings.api_port, socket.AI_NUMERICHOST)
+            self._literal = True
+        except socket.gaierror:
+            self._literal = False
+
+    # For handlers and the event loop.
+
+    def ask(self, client: Client, request: bytes, shared: bool, pretty: bool = False) -> Reply:
+        """Return the miner's reply to `request`, or raise its ChiError, or Parked until it is there.
+
+        A `shared` request, a report, may be answered together with others; any other goes once, alone.
+        """
+        key = (request, pretty)
+        answer = client.answers.get(key) or (self._recall(key, client) if shared else None)
+        if answer is None:
+            self._park(client, key, shared)
+            raise Parked
+        if isinstance(answer, ChiError):
+            raise answer.with_traceback(None)
+        return answer
+
+    def join(self, client: Client) -> bool:
+        """Let `client` wait beside one whose request was the same, byte for byte, and is waiting already."""
+        question = self._lanes.get(client.raw) if not client.answers else None
+        if question is None:
+            return False
+        question.add(client)
+        return True
+
+    def turn(self, now: float) -> float:
+        """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
+        for exchange in self._exchanges[:]:
+            if now >= exchange.started + self._settings.timeout:
+                exchange.finish(ChiError("timeout", seconds=self._settings.timeout))
+            elif now >= exchange.heard + QUIET:
+                exchange.settle()
+        for question in [question for question in self._open if question.deadline <= now]:
+            self._expire(question, now)
+        for question in [question for question in self._open if question.wants_asking(now)]:
+            if not self._has_room(now):
+                break
+            self._send(question, now)
+        return TICK if self._open else IDLE
+
+    def give_up(self) -> None:
+        """Answer everybody who waits with `stopping`."""
+        for question in list(self._open):
+            self._answer(question, None, ChiError("stopping"))
+
+    # Who waits.
+
+    def _park(self, client: Client, key: Key, shared: bool) -> None:
+        question = self._shared.get(key) if shared else None
+        if question is None:
+            self._check_room(client.arrived)
+            question = Question(key, shared)
+            self._open[question] = None
+            if shared:
+                self._shared[key] = question
+        question.add(client)
+        if shared and client.raw and client.raw not in self._lanes:
+            self._lanes[client.raw] = question
+            question.lanes.append(client.raw)
+
+    def _check_room(self, now: float) -> None:
+        """Refuse what cannot be answered in time."""
+        silence = now - max(exchange.heard for exchange in self._exchanges) if self._exchanges else 0.0
+        unsent = len(self._open) - len(self._exchanges)
+        if silence > 2 * SILENCE and unsent >= self._settings.threads:
+            raise ChiError("hung", seconds=silence)
+        if len(self._open) >= MAX_WAITING:
+            raise ChiError("busy")
+
+    def _expire(self, question: Question, now: float) -> None:
+        """Give up the clients whose deadline has passed."""
+        name = "timeout" if question.exchanges else "not-sent"
+        error = ChiError(name, seconds=self._settings.timeout)
+        waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
+        for client in waiting:
+            if client.deadline > now:
+                question.add(client)
+            else:
+                client.answers[question.key] = error
+                client.resume()
+        self._close_if_done(question)
+
+    def _close_if_done(self, question: Question) -> None:
+        if question.waiting or question.exchanges:
+            return
+        self._open.pop(question, None)
+        if question.shared:
+            self._shared.pop(question.key, None)
+        for raw in question.lanes:
+            self._lanes.pop(raw, None)
+
+    # What is under way.
+
+    def _has_room(self, now: float) -> bool:
+        """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
+        busy = len(self._exchanges)
+        if busy < self._settings.threads:
+            return True
+        sign_of_life = max(self._sign_of_life, *(exchange.heard for exchange in self._exchanges))
+        return now - sign_of_life >= SILENCE and busy < self._settings.threads + PROBES
+
+    def _send(self, question: Question, now: float) -> None:
+        def landed(exchange: Exchange, outcome: bytes | ChiError) -> None:
+            self._landed(question, exchange, outcome)
+
+        self.counters["requests"] += 1
+        self._sign_of_life = now
+        if not question.shared:
+            self._held.clear()
+        exchange = Exchange(self.name, question.key[0], self._sockets, landed)
+        question.exchanges.append(exchange)
+        self._exchanges.append(exchange)
+        if self._addresses:
+            exchange.connect(self._addresses)
+            return
+        self._resolving.append(exchange)
+        if len(self._resolving) == 1:
+            host, port = self._settings.api_host, self._settings.api_port
+            self._helpers.submit(lambda: look_up(host, port), self._looked_up)
+
+    def _looked_up(self, result: Addresses | Exception) -> None:
+        waiting, self._resolving = self._resolving, []
+        for exchange in waiting:
+            if isinstance(result, Exception):
+                why = getattr(result, "strerror", None) or result
+                exchange.finish(ChiError("unknown-host", miner=self.name, why=why))
+            elif exchange in self._exchanges:
+                self._addresses = result
+                exchange.connect(result)
+
+    def _landed(self, question: Question, exchange: Exchange, outcome: bytes | ChiError) -> None:
+        """Take what an exchange ended with; large replies are checked in a thread."""
+        self._exchanges.remove(exchange)
+        self._note(outcome)
+        if isinstance(outcome, ChiError):
+            self._answer(question, exchange, outcome)
+            return
+        self._sign_of_life = exchange.heard
+        data, pretty = outcome, question.key[1]
+
+        def check() -> Outcome:
+            try:
+                return read_reply(data, pretty)
+            except ChiError as error:
+                return error
+
+        if len(data) <= LARGE:
+            self._answer(question, exchange, check())
+        else:
+            self._helpers.submit(check, lambda result: self._answer(question, exchange, result))
+
+    def _answer(self, question: Question, exchange: Exchange | None, outcome: Outcome) -> None:
+        """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
+        asked = exchange.asked if exchange else None
+        if exchange:
+            question.exchanges.remove(exchange)
+        if isinstance(outcome, Reply):
+            self.counters.update(outcome.repairs)
+            if question.shared and asked is not None:
+                self._hold(question.key, asked, outcome)
+        if not question.shared:
+            self._held.clear()
+            self._changed = time.monotonic()
+        waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
+        self._close_if_done(question)
+        for client in waiting:
+            if asked is None or client.arrived <= asked:
+                client.answers[question.key] = outcome
+            client.resume()
+
+    def _note(self, outcome: bytes | ChiError) -> None:
+        """Say once that the miner does not answer, and once that it does again."""
+        answers = not (isinstance(outcome, ChiError) and outcome.name in MINER_DOWN)
+        if not answers and not self._literal:
+            self._addresses = []  # the name may have moved
+        if answers is self._answers:
+            return
+        self._answers = answers
+        self.on_change(f"miner {self.name} answers" if answers else str(outcome))
+
+    # What is held.
+
+    def _recall(self, key: Key, client: Client) -> Reply | None:
+        asked, reply = self._held.get(key, (float("-inf"), None))
+        return reply if asked >= client.arrived - self._settings.max_age else None
+
+    def _hold(self, key: Key, asked: float, reply: Reply) -> None:
+        if self._settings.max_age and asked > self._changed:
+            self._held.pop(key, None)
+            self._held[key] = (asked, reply)
+            if len(self._held) > MAX_HELD:
+                del self._held[next(iter(self._held))]
+
+
+# --- Access policy --------------------------------------------------------------------------------
+#
+# A report changes nothing and gives no secret away; anything else is privileged. From the command tables of
+# cgminer 4.11, sgminer 5.1, BFGMiner 5.5 and Bitmain's forks, and from client libraries for the others.
+
+REPORTS_BY_FIRMWARE = {
+    "all C miners": "version config devs pools summary notify devdetails stats check coin",
+    "cgminer, Bitmain": "edevs estats usbstats lcd pgacount asccount asc pga dbgstats noncenum",
+    "sgminer": "gpu gpucount profiles",
+    "BFGMiner": "procs proc proccount procnotify procdetails pga pgacount cpu cpucount gpu gpucount",
+    "Bitmain new_api": "rate warning",
+    "Avalon": "litestats",
+    "Whatsminer": "status get_psu get_version get_miner_info get_error_code",
+    "BOSminer, Braiins OS": "fans temps tempctrl tunerstatus asccount asc",
+    "LuxOS": "atm events fans temps tempctrl power profiles limits groups frequencyget voltageget "
+    "healthchipget healthctrl",
+    "Sealminer": "summary stats pools version",
+}
+REPORTS = frozenset(name for names in REPORTS_BY_FIRMWARE.values() for name in names.split())
+REPORT_MEMBERS = frozenset({"command", "parameter", "new_api"})
+
+
+def is_report(members: dict[str, Any]) -> bool:
+    """Whether a request of the API only reports: each of its joined commands does, and it says no more."""
+    command, parameter = members.get("command"), members.get("parameter", "")
+    if not isinstance(command, str) or not REPORT_MEMBERS.issuperset(members):
+        return False
+    plain = isinstance(parameter, (str, int, float)) and not isinstance(parameter, bool)
+    return plain and REPORTS.issuperset(command.split("+"))
+
+
+# --- HTTP application -----------------------------------------------------------------------------
+
+JSON = "application/json; charset=utf-8"
+ROOT = "summary+devs"  # what / asks for
+BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+
+
+class Answer(NamedTuple):
+    """What a client gets, before HTTP: status, headers, body."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+JSON_HEADERS = [
+    ("Content-Type", JSON),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+]
+
+
+def answer(outcome: Outcome) -> Answer:
+    """What a client gets for the miner's reply, or for an error."""
+    if isinstance(outcome, ChiError):
+        body = envelope("E", outcome.status, str(outcome))
+        return Answer(outcome.status, [*JSON_HEADERS, *outcome.headers.items()], body)
+    if outcome.repairs:
+        return Answer(200, [*JSON_HEADERS, ("Chi-Repaired", ", ".join(outcome.repairs))], outcome.body)
+    return Answer(200, JSON_HEADERS, outcome.body)
+
+
+def respond(outcome: Outcome) -> bottle.HTTPResponse:
+    """The same as bottle's response."""
+    status, headers, body = answer(outcome)
+    return bottle.HTTPResponse(body, status, headers)
+
+
+class Plan(NamedTuple):
+    """What a client asks of the miner: the API's members, encoded, and whether they only report."""
+
+    members: dict[str, Any]
+    request: bytes
+    report: bool
+
+
+def make_plan(members: dict[str, Any]) -> Plan:
+    """Return what is judged and what is sent; ChiError if it is too large."""
+    return Plan(members, encode_request(members), is_report(members))
+
+
+@functools.lru_cache(maxsize=64)  # pollers ask for the same again and again
+def read_path(uri: str, path: str) -> Plan:
+    """Return what a path asks for: /<command>[+command...]/[parameter].
+
+    `uri` is the path as it came, `path` is percent-decoded, and both are Latin-1 of the bytes (WSGI).
+    """
+    if BAD_ESCAPE.search(uri):
+        raise ChiError("bad-path", why="a % is not followed by two hexadecimal digits (a % itself is %25)")
+    try:
+        path = path.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ChiError("bad-path", why=error) from None
+    command, _, parameter = path[1:].partition("/")
+    members = {"command": command or ROOT}
+    if parameter:
+        members["parameter"] = parameter
+    return make_plan(members)
+
+
+def read_body(body: bytes) -> Plan:
+    """Return what a body asks for: the API's own request, in JSON."""
+    try:
+        members = parse_json(body, parse_int=int)
+    except ValueError as error:
+        raise ChiError("bad-body", why=error) from None
+    if not isinstance(members, dict):
+        raise ChiError("bad-body", why="it is not a JSON object")
+    # Whatsminer: "cmd" for "command", or {"enc":1,"data":...}
+    if not any(isinstance(members.get(name), str) for name in ("command", "cmd")) and "enc" not in members:
+        raise ChiError("bad-body", why="its command is not a string")
+    return make_plan(members)
+
+
+def method_error(allow: str) -> ChiError:
+    """Return the error for a method that is none of `allow`."""
+    return ChiError("method", {"Allow": allow}, allow=allow)
+
+
+def create_app(settings: Settings, miner: Miner) -> bottle.Bottle:
+    """Return the WSGI application. Its environ needs `chi.client`, the Client, as Gateway's has."""
+    app = bottle.Bottle()
+
+    def forward(plan: Plan) -> bottle.HTTPResponse:
+        environ = bottle.request.environ
+        if environ["REQUEST_METHOD"] == "HEAD" and not plan.report:
+            raise method_error("GET, POST")
+        query = environ["QUERY_STRING"]
+        pretty = bool(query) and any(part.partition("=")[0] == "pretty" for part in query.split("&"))
+        client = environ["chi.client"]
+        client.forwarded = (plan.request, pretty)
+        return respond(miner.ask(client, plan.request, plan.report, pretty))
+
+    def read_url() -> Plan:
+        environ = bottle.request.environ
+        return read_path(environ["REQUEST_URI"].partition("?")[0], environ["bottle.raw_path"])
+
+    def get(path: str) -> bottle.HTTPResponse:
+        return forward(read_url())
+
+    def post(path: str) -> bottle.HTTPResponse:
+        if bottle.request.environ["wsgi.input"].read():
+            raise ChiError("unexpected-body")
+        return forward(read_url())
+
+    def post_body() -> bottle.HTTPResponse:
+        return forward(read_body(bottle.request.environ["wsgi.input"].read()))
+
+    def healthz() -> bottle.HTTPResponse:
+        return respond(Reply(envelope("S", 200, "chi is alive")))
+
+    def readyz() -> bottle.HTTPResponse:
+        try:
+            miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}), True)
+        except ChiError as error:
+            raise ChiError("not-ready", why=error) from None
+        return respond(Reply(envelope("S", 200, f"miner {miner.name} answers")))
+
+    def favicon() -> bottle.HTTPResponse:
+        return bottle.HTTPResponse(b"", 204, {"Cache-Control": "max-age=86400"})
+
+    def robots() -> bottle.HTTPResponse:
+        return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
+
+    def answer_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return handler(*args, **kwargs)
+            except ChiError as error:
+                return respond(error)
+
+        return answer
+
+    def bottle_error(error: bottle.HTTPError) -> bytes:
+        if error.status_code == 404:  # every path that begins with / has a route
+            ours = ChiError("bad-path", why="it does not begin with /")
+        elif error.status_code == 405:
+            allowed = set(error.headers["Allow"].split(",")) | {"HEAD"}
+            ours = method_error(", ".join(sorted(allowed)))
+        else:
+            ours = ChiError("internal")
+        bottle.response.status, headers, body = answer(ours)
+        bottle.response.headers.update(headers)
+        return body
+
+    def read_only() -> NoReturn:
+        raise method_error("GET, HEAD")
+
+    app.install(answer_errors)
+    app.default_error_handler = bottle_error
+    for path, method, handler in (
+        ("/healthz", "GET", healthz),
+        ("/healthz", "POST", read_only),
+        ("/readyz", "GET", readyz),
+        ("/readyz", "POST", read_only),
+        ("/favicon.ico", "GET", favicon),
+        ("/favicon.ico", "POST", read_only),
+        ("/robots.txt", "GET", robots),
+        ("/robots.txt", "POST", read_only),
+        ("/", "POST", post_body),
+        ("/<path:re:[\\s\\S]*>", "GET", get),
+        ("/<path:re:[\\s\\S]*>", "POST", post),
+    ):
+        app.route(path, method, handler)
+    return app
+
+
+OWN_PATHS = frozenset({"/healthz", "/favicon.ico", "/robots.txt"})  # need no miner: answered first
+
+# --- Serving --------------------------------------------------------------------------------------
+
+DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
+SLICE = 0.01  # how long the loop answers before it looks for new requests
+HEADER_TIME = 30  # a request must have come whole after this long; dripping ones are closed
+SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the listening sockets, the log
+
+
+class Request(HTTPRequestParser):
+    """A client's HTTP request as waitress parses it, stamped when it is complete."""
+
+    command = path = ""  # for waitress, which does not set them where the first line is wrong
+    client: Client | None = None
+    arrived = 0.0
+    raw = b""
+
+    def received(self, data: bytes) -> int:
+        whole = not self.header_plus and self.body_rcv is None
+        count: int = super().received(data)
+        if self.completed:
+            self.arrived = time.monotonic()
+            if whole and self.body_rcv is None:
+                self.raw = data[:count]
+        return count
+
+
+class Task(WSGITask):
+    """Runs the application for one request, once: one that was parked is finished without it."""
+
+    def execute(self) -> None:
+        client = self.request.client
+        outcome = client.answers.get(client.forwarded)
+        if outcome is None:
+            super().execute()
+        else:
+            write_answer(self, answer(outcome))
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ["chi.client"] = self.request.client
+        return environ
+
+    def finish(self) -> None:
+        super().finish()
+        log_access(self)
+
+
+class BadRequestTask(ErrorTask):
+    """Answers what waitress refuses (400, 413, 431, 501) in chi's own envelope."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = envelope("E", error.code, f"{error.reason}: {error.body}")
+        self.close_on_finish = True
+        write_answer(self, Answer(error.code, [*JSON_HEADERS, ("Connection", "close")], body))
+
+    def finish(self) -> None:
+        super().finish()
+        log_access(self)
+
+
+def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
+    """Write a whole response at once, headers and body in one segment where they fit."""
+    task.status = f"{what.status} {http.client.responses.get(what.status, '')}"
+    task.response_headers = what.headers[:]
+    task.content_length = len(what.body)
+    header: bytes = task.build_response_header()
+    task.wrote_header = True
+    task.channel.write_soon(header if task.request.command == "HEAD" else header + what.body)
+
+
+def log_access(task: Task | BadRequestTask) -> None:
+    """One line per answered request, if asked for; without the parameter, which may be a secret."""
+    request = task.request
+    if request.client is None or not access_log.isEnabledFor(logging.INFO):
+        return
+    command = "/" + request.path[1:].partition("/")[0]
+    if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
+        command = "(odd)"
+    address, method = task.channel.addr[0], request.command or "-"
+    took = time.monotonic() - request.client.arrived
+    access_log.info("%s %s %s %s %.4f s", address, method, command, task.status[:3], took)
+
+
+access_log = logging.getLogger("chi.access")
+PLAIN_PATH = re.compile(r"/[\w+.-]*", re.ASCII)
+
+
+class Channel(HTTPChannel):
+    """A client's connection."""
+
+    parser_class = Request
+    task_class = Task
+    error_task_class = BadRequestTask
+    began = 0.0  # when the request that is being received began, or the last one ended
+    delayed = False  # whether the next request waits until the reply before it is sent
+
+    def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self.began = time.monotonic()
+        received: bool = super().received(data)
+        return received
+
+    def service(self) -> None:
+        """Answer the first of `requests`, or leave it parked."""
+        try:
+            super().service()
+        except Parked:
+            return
+        self.began = time.monotonic()
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        if self.delayed and not self.total_outbufs_len:
+            self.delayed = False
+            self.server.task_dispatcher.resume(self)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be closed with no answer lost."""
+        return not self.requests and not self.total_outbufs_len and not self.will_close
+
+
+class Server(TcpWSGIServer):
+    """A listening socket."""
+
+    channel_class = Channel
+
+    def pull_trigger(self) -> None:
+        """Handlers run in the loop: it need not be woken."""
+
+    def handle_accept(self) -> None:
+        # At the limit the connection idle for longest goes: nobody can lock others out by connecting.
+        if len(self._map) >= self.adj.connection_limit - SPARE_DESCRIPTORS:
+            idle = [entry for entry in self._map.values() if isinstance(entry, Channel) and entry.idle]
+            if idle:
+                min(idle, key=lambda channel: channel.began).will_close = True
+        super().handle_accept()
+
+    def maintenance(self, now: float) -> None:
+        super().maintenance(now)
+        for channel in self.active_channels.values():
+            if channel.request is not None and time.monotonic() - channel.began > HEADER_TIME:
+                channel.will_close = True
+
+
+class Gateway:
+    """The event loop and what it carries; for waitress, its task dispatcher."""
+
+    def __init__(self, settings: Settings, listening: Sequence[socket.socket]) -> None:
+        self.sockets: dict[int, Any] = {}  # wasyncore's map
+        self.helpers = Helpers(settings.threads, self.wake)
+        self.miner = Miner(settings, self.sockets, self.helpers)
+        self._timeout = settings.timeout
+        self._ready: collections.deque[Channel] = collections.deque()
+        self._stopping = float("inf")
+        self._notifier = Notifier(os.environ)
+        adjustments = server_adjustments(listening)
+        app = create_app(settings, self.miner)
+        self.servers = [
+            Server(
+                app,
+                map=self.sockets,
+                _sock=sock,
+                dispatcher=self,
+                adj=adjustments,
+                sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
+                bind_socket=False,
+            )
+            for sock in listening
+        ]
+
+    def add_task(self, channel: Channel) -> None:
+        """Take a channel whose next request is complete; it is answered after waitress's own turn."""
+        request = channel.requests[0]
+        request.client = Client(request.arrived, self._timeout, request.raw, lambda: self.resume(channel))
+        if request.path in OWN_PATHS:
+            self._ready.appendleft(channel)
+        else:
+            self._ready.append(channel)
+
+    def resume(self, channel: Channel) -> None:
+        """Have a channel's request answered, after those that are ready already."""
+        self._ready.append(channel)
+
+    def shutdown(self) -> None:
+        """waitress's: there are no threads to end."""
+
+    def wake(self) -> None:
+        """End the wait for events; from any thread or signal handler."""
+        self.servers[0].trigger.pull_trigger()
+
+    def stop(self) -> None:
+        """Begin to end run(): nothing new is accepted, and what is in flight gets DRAIN seconds."""
+        self._stopping = min(self._stopping, time.monotonic())
+        self.wake()
+
+    def run(self) -> None:
+        """Serve until stop()."""
+        self.miner.on_change = self._miner_changed
+        self._notifier.send("READY=1")
+        timeout = 0.0
+        while not self._drained():
+            wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
+            self.helpers.deliver()
+            self._serve(time.monotonic() + SLICE)
+            timeout = self.miner.turn(time.monotonic())
+            if self._ready:
+                timeout = 0.0
+            self._notifier.ping()
+        wasyncore.close_all(self.sockets)
+
+    def _serve(self, until: float) -> None:
+        while self._ready and time.monotonic() < until:
+            channel = self._ready.popleft()
+            if not channel.requests:  # closed meanwhile
+                continue
+            if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
+                channel.delayed = True
+            elif not self.miner.join(channel.requests[0].client):
+                self._answer(channel)
+
+    def _answer(self, channel: Channel) -> None:
+        try:
+            channel.service()
+        except Exception:  # one fault must not end the service of all
+            log.exception("fault while answering a request")
+            channel.handle_close()
+
+    def _drained(self) -> bool:
+        """After stop(): whether all is answered and sent, or time is up."""
+        now = time.monotonic()
+        if now < self._stopping:
+            return False
+        channels = [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
+        for server in self.servers:
+            if server.accepting:
+                server.accepting = False
+                self._notifier.send("STOPPING=1")
+        for channel in channels:
+            channel.will_close = channel.will_close or channel.idle
+        if now >= self._stopping + DRAIN:
+            self.miner.give_up()
+            self._serve(float("inf"))
+            return True
+        return not any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+    def _miner_changed(self, sentence: str) -> None:
+        log.warning("%s", sentence)
+        self._notifier.send(f"STATUS={sentence}")
+
+
+def server_adjustments(listening: Sequence[socket.socket]) -> Adjustments:
+    """Waitress's settings for an appliance on a LAN."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return Adjustments(
+        sockets=list(listening),
+        ident="chi",
+        # Room for every viewer of a LAN; Server.handle_accept makes more when it is used up.
+        connection_limit=max(128, wanted // 2),
+        channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
+        cleanup_interval=10,
+        asyncore_use_poll=True,  # select() fails past descriptor 1023
+        log_socket_errors=False,  # a client that goes is no event
+        max_request_header_size=32 << 10,  # a parameter of MAX_REQUEST bytes, every one percent-encoded
+        max_request_body_size=MAX_BODY,
+        # Replies stay in memory, and writing one never waits: the loop that writes is the one that sends.
+        outbuf_overflow=1 << 40,
+        outbuf_high_watermark=1 << 40,
+        clear_untrusted_proxy_headers=False,  # chi believes REMOTE_ADDR and no header
+    )
+
+
+class Notifier:
+    """systemd's notification protocol (sd_notify(3)): datagrams to $NOTIFY_SOCKET, if there is one."""
+
+    def __init__(self, environ: Any) -> None:
+        self._address = environ.pop("NOTIFY_SOCKET", "")
+        interval = int(environ.pop("WATCHDOG_USEC", "0") or "0") / 1e6
+        watched = environ.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
+        self._interval = interval / 2 if watched else 0.0
+        self._next_ping = 0.0
+
+    def send(self, message: str) -> None:
+        """Send `message`, lines of NAME=value."""
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            try:
+                sock.connect(address)
+                sock.send(message.encode())
+            except OSError as error:
+                log.debug("systemd cannot be notified: %s", error)
+
+    def ping(self) -> None:
+        """Tell the watchdog, in time, that the event loop turns."""
+        now = time.monotonic()
+        if self._interval and now >= self._next_ping:
+            self._next_ping = now + self._interval
+            self.send("WATCHDOG=1")
+
+
+def open_sockets(settings: Settings) -> list[socket.socket]:
+    """Return the listening sockets: those systemd passed (sd_listen_fds(3)), or our own; OSError."""
+    passed = int(os.environ.pop("LISTEN_FDS", "0"))
+    if os.environ.pop("LISTEN_PID", "") == str(os.getpid()) and passed:
+        sockets = [socket.socket(fileno=3 + number) for number in range(passed)]
+        for sock in sockets:
+            sock.setblocking(False)
+            sock.set_inheritable(False)
+        return sockets
+    port, sockets = settings.http_port, []
+    for host in settings.listen or ("0.0.0.0", "::"):
+        for family, address in look_up(host, port, socket.AI_PASSIVE):
+            try:
+                sockets.append(_listen(family, address))
+            except OSError as error:
+                # By default IPv6 is used where the system has it.
+                if not settings.listen and host == "::" and error.errno in NO_IPV6:
+                    continue
+                raise
+            port = port or sockets[-1].getsockname()[1]
+    return sockets
+
+
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def _listen(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(1024)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; the options and their defaults are the fields of Settings."""
+    parser = Parser(
+        prog="chi-server",
+        description="Start HTTP interface to the monitoring API (the CGMiner RPC API)",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(Settings):
+        keywords = dict(field.metadata)
+        names = keywords.pop("names")
+        # A default that is empty is told by the help text, or need not be.
+        default = field.default or argparse.SUPPRESS if "action" in keywords else field.default
+        parser.add_argument(*names, dest=field.name, default=default, **keywords)
+    for name, text in (
+        ("demo", "Serve a simulated miner"),
+        ("check", "Ask the miner, say what is there, and exit: 0 if it answers, 1 if not"),
+    ):
+        parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Return what the parsed command line says."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    values: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name in names}
+    if "listen" in values:
+        values["listen"] = tuple(values["listen"])
+    return Settings(**values)
+
+
+def ask_once(settings: Settings, command: str) -> Any:
+    """Return the miner's reply to `command`, parsed; ChiError if there is none."""
+    outcomes: list[bytes | ChiError] = []
+    sockets: dict[int, Any] = {}
+    name = f"{settings.api_host}:{settings.api_port}"
+    exchange = Exchange(
+        name, encode_request({"command": command}), sockets, lambda _, outcome: outcomes.append(outcome)
+    )
+    try:
+        exchange.connect(look_up(settings.api_host, settings.api_port))
+    except socket.gaierror as error:
+        raise ChiError("unknown-host", miner=name, why=error.strerror) from None
+    while not outcomes:
+        wasyncore.loop(timeout=TICK, use_poll=True, map=sockets, count=1)
+        now = time.monotonic()
+        if now >= exchange.started + settings.timeout:
+            exchange.finish(ChiError("timeout", seconds=settings.timeout))
+        elif now >= exchange.heard + QUIET:
+            exchange.settle()
+    if isinstance(outcomes[0], ChiError):
+        raise outcomes[0]
+    return parse_json(read_reply(outcomes[0]).body)
+
+
+def section(reply: Any, name: str) -> list[dict[str, Any]]:
+    """Return the entries of a section of a parsed reply; empty where there are none."""
+    entries = reply.get(name) if isinstance(reply, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def check(settings: Settings) -> int:
+    """Print what is there, in words; return the exit status."""
+    where = f"{settings.api_host}:{settings.api_port}"
+    try:
+        version = (section(ask_once(settings, "version"), "VERSION") or [{}])[0]
+    except ChiError as error:
+        print(f"Miner:  {error}")
+        return 1
+    software = next((f"{key} {value}" for key, value in version.items() if key not in ("API", "STATUS")), "")
+    print(f"Miner:  {where} answers: {software or 'unknown software'}, API {version.get('API', 'unknown')}.")
+    print(f"Pools:  {describe_pools(settings)}")
+    access = describe_access(settings)
+    print(f"Access: {access}")
+    print(f"chi:    would serve on {serving_on(settings)}, and forward every command.")
+    return 0
+
+
+def serving_on(settings: Settings) -> str:
+    """Where chi listens, in words."""
+    return f"port {settings.http_port} of {', '.join(settings.listen) or 'every interface'}"
+
+
+def describe_pools(settings: Settings) -> str:
+    """How many pools are alive, in words."""
+    try:
+        pools = section(ask_once(settings, "pools"), "POOLS")
+    except ChiError as error:
+        return str(error)
+    alive = sum(pool.get("Status") == "Alive" for pool in pools)
+    return f"{alive} of {len(pools)} alive."
+
+
+def describe_access(settings: Settings) -> str:
+    """Whether the API gives this host write access, in words."""
+    try:
+        status = (section(ask_once(settings, "privileged"), "STATUS") or [{}])[0]
+    except ChiError as error:
+        return str(error)
+    if status.get("STATUS") == "S":
+        return "the API gives this host write access."
+    if status.get("Code") == 45:
+        return "the API lets this host read only."
+    return "the API does not tell whether this host may write."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run chi-server; return its exit status."""
+    arguments = make_parser().parse_args(argv)
+    settings = read_settings(arguments)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=settings.log_level.upper())
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
+    if hasattr(arguments, "demo"):
+        settings = start_demo(settings)
+    if hasattr(arguments, "check"):
+        return check(settings)
+    try:
+        listening = open_sockets(settings)
+    except OSError as error:
+        print(f"chi-server: error: cannot serve on {serving_on(settings)}: {error.strerror}", file=sys.stderr)
+        return 1
+    gateway = Gateway(settings, listening)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: gateway.stop())
+    for server in gateway.servers:
+        host = f"[{server.effective_host}]" if ":" in server.effective_host else server.effective_host
+        log.info("serving http://%s:%s for the miner at %s", host, server.effective_port, gateway.miner.name)
+    gc.freeze()  # what exists now stays: spare the collector its looking at it
+    gateway.run()
+    log.info("stopped")
+    return 0
+
+
+def start_demo(settings: Settings) -> Settings:
+    """Start a simulated miner on a free port; return the settings that lead to it."""
+    from chi.demo import DemoMiner
+
+    demo = DemoMiner()
+    demo.start()
+    return dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])

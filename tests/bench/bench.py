@@ -1,0 +1,379 @@
+"""What chi costs, as ratios against a bare Bottle application on waitress that returns the same bytes.
+
+    make bench
+
+Everything is measured in one run and in alternating rounds, so that other work on the machine hits all alike.
+Only the ratios mean anything; the absolute figures are those of this machine. Linux only: memory and
+descriptors are read from /proc.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pollers
+
+from chi.app import Settings
+
+HERE = Path(__file__).resolve().parent
+POLLERS = 64
+MIB = 1024  # /proc counts in KiB
+CORES = os.sched_getaffinity(0)
+
+# Child processes use the installed chi, and may keep their bytecode, as a service's do.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+
+
+def say(text):
+    """Report progress where it does not end up in the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def child(*arguments, **options):
+    """Start a Python program that is one of ours."""
+    return subprocess.Popen([sys.executable, *arguments], cwd=HERE, env=ENVIRONMENT, **options)
+
+
+# --- Processes ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def ended(process):
+    """Stop exactly this process, whatever happens."""
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def peer(delay=0.0):
+    """Run the miner and yield its port."""
+    process = child("peer.py", "--delay", str(delay), stdout=subprocess.PIPE, text=True)
+    with ended(process), process.stdout:
+        yield int(process.stdout.readline())
+
+
+class Server:
+    """A running HTTP server: its port, its process and how long it took to give the first answer."""
+
+    def __init__(self, process, port, seconds):
+        self.process, self.port, self.seconds = process, port, seconds
+
+    def memory(self, field):
+        """Return VmHWM or VmRSS in KiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE).group(1))
+
+    def descriptors(self):
+        """Count them once those of the last clients are closed."""
+        previous = None
+        for _ in range(20):
+            count = len(os.listdir(f"/proc/{self.process.pid}/fd"))
+            if count == previous:
+                break
+            previous = count
+            time.sleep(0.3)
+        return count
+
+
+@contextlib.contextmanager
+def server(module, *arguments):
+    """Run `python -m module` on a free port until the with block ends."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryFile() as output:
+        begin = time.perf_counter()
+        process = child("-m", module, *arguments, "--http_port", str(port), stdout=output, stderr=output)
+        with ended(process):
+            while not answers(port):
+                if process.poll() is not None or time.perf_counter() - begin > 10:
+                    output.seek(0)
+                    raise RuntimeError(f"{module} does not start: {output.read().decode(errors='replace')}")
+                time.sleep(0.002)
+            yield Server(process, port, time.perf_counter() - begin)
+
+
+def answers(port):
+    """Tell whether a first request is answered with 200."""
+    try:
+        with pollers.connect(port) as connection:
+            return pollers.ask(connection).startswith(b"HTTP/1.1 200 ")
+    except ConnectionError:
+        return False
+
+
+def chi(miner, *options):
+    """Run chi in front of the miner at this port."""
+    return server("chi", "--listen", "127.0.0.1", "--api_port", str(miner), *options)
+
+
+def bare(kind="bottle", threads=None):
+    """Run the bare application with as many threads as chi has."""
+    return server("bare", kind, "--threads", str(threads or Settings().threads))
+
+
+# --- Load --------------------------------------------------------------------------------------------------
+
+
+def load(port, requests):
+    """Send exactly so many requests from 64 pollers and return the result."""
+    return run_pollers(port, "--requests", str(requests))
+
+
+def run_pollers(port, *options):
+    """Run the pollers in their own process; every answer must have been a 200."""
+    command = ("pollers.py", str(port), "--connections", str(POLLERS), *options)
+    with ended(child(*command, stdout=subprocess.PIPE)) as process:
+        output, _ = process.communicate(timeout=130)
+    if process.returncode:
+        raise RuntimeError("the pollers failed")
+    result = json.loads(output)
+    if result["errors"]:
+        raise RuntimeError(f"{result['errors']} of {result['requests']} answers were not a 200")
+    return result
+
+
+def rate(port, seconds):
+    """Return requests per second over 64 pollers: wrk's, which costs less, or our own pollers'."""
+    if not shutil.which("wrk"):
+        result = run_pollers(port, "--seconds", str(seconds))
+        return result["requests"] / result["seconds"]
+    command = ["wrk", "-t1", f"-c{POLLERS}", f"-d{seconds}s", f"http://127.0.0.1:{port}/summary"]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise RuntimeError(output)
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1))
+
+
+def exchange(port, request):
+    """Ask the miner as chi must: one connection, one send, read to the end."""
+    with pollers.connect(port) as connection:
+        connection.sendall(request)
+        reply = b""
+        while chunk := connection.recv(65536):
+            reply += chunk
+    return reply
+
+
+def count(port):
+    """Ask the miner how many requests it has had."""
+    return json.loads(exchange(port, b'{"command":"count"}').rstrip(b"\0"))["count"]
+
+
+# --- The table ---------------------------------------------------------------------------------------------
+
+
+def row(what, bare_figure="", chi_figure="", figure="", target="", passed=None):
+    """Print one line of the table; without a target it is there for comparison."""
+    verdict = {True: "PASS", False: "miss", None: ""}[passed]
+    line = f"{what:<45}{bare_figure:>14}{chi_figure:>14}{figure:>9}  {target:<9}{verdict}"
+    print(line.rstrip(), flush=True)
+
+
+def at_least(what, bare_rates, chi_rates, target=None):
+    """Print a ratio of rounds that is to be high, or one without a target."""
+    ratio = statistics.median(c / b for b, c in zip(bare_rates, chi_rates))
+    medians = statistics.median(bare_rates), statistics.median(chi_rates)
+    figures = *(f"{median:,.0f}" for median in medians), f"{ratio:.2f}"
+    if target is None:
+        row(what, *figures)
+    else:
+        row(what, *figures, f">= {target:.2f}", ratio >= target)
+
+
+def at_most(what, bare_value, chi_value, target, form):
+    """Print a ratio that is to be low."""
+    ratio = chi_value / bare_value
+    row(what, form(bare_value), form(chi_value), f"{ratio:.2f}", f"<= {target:.2f}", ratio <= target)
+
+
+def milliseconds(value):
+    """Write seconds as milliseconds."""
+    return f"{value * 1e3:.3f} ms"
+
+
+def mebibytes(value):
+    """Write KiB as MiB."""
+    return f"{value / MIB:.1f} MiB"
+
+
+def header():
+    """Say what was measured on."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("bottle", "waitress")]
+    client = "wrk" if shutil.which("wrk") else "own client, for want of wrk"
+    print(f"chi {importlib.metadata.version('cgminerhttpinterface')}, {Settings().threads} threads each")
+    print(f"{platform.python_implementation()} {platform.python_version()}, {', '.join(versions)}")
+    load_average = f"load average {os.getloadavg()[0]:.1f} before the start"
+    print(f"{platform.machine()}, {len(CORES)} cores, {load_average}; load from {client}\n")
+    row("", "bare", "chi", "figure", "target")
+
+
+# --- What is measured --------------------------------------------------------------------------------------
+
+
+def throughput(where, server_cores, other_cores, rounds):
+    """64 keep-alive pollers of one report, with the processes on these cores."""
+    with contextlib.ExitStack() as stack:
+        os.sched_setaffinity(0, other_cores)  # what a process is started with, it inherits
+        miner = stack.enter_context(peer())
+        os.sched_setaffinity(0, server_cores)
+        servers = {
+            "bare": bare(),
+            "chi": chi(miner),
+            "chi --max-age": chi(miner, "--max-age", "0.1"),
+            "bare waitress": bare("waitress"),
+            "bare, one thread": bare(threads=1),
+        }
+        running = {name: stack.enter_context(manager) for name, manager in servers.items()}
+        os.sched_setaffinity(0, other_cores)
+        rates = {name: [] for name in running}
+        for turn in range(rounds + 1):
+            say(f"throughput, {where}, round {turn} of {rounds}")
+            for name, one in running.items():
+                result = rate(one.port, 1)
+                if turn:  # the first round warms up
+                    rates[name].append(result)
+        os.sched_setaffinity(0, CORES)
+    throughput_rows(where, rates)
+
+
+def throughput_rows(where, rates):
+    """Print what `throughput` measured."""
+    row(f"requests/s, {POLLERS} pollers, {where}")
+    at_least("  fresh", rates["bare"], rates["chi"], 0.8)
+    spread = [f"{min(rates[name]):,.0f}-{max(rates[name]):,.0f}" for name in ("bare", "chi")]
+    row("    slowest and quickest round", *spread)
+    at_least("  --max-age 0.1", rates["bare"], rates["chi --max-age"], 0.9)
+    for name in ("bare waitress", "bare, one thread"):
+        at_least(f"  for comparison: {name}", rates[name], rates["chi"])
+
+
+def coalescing(requests):
+    """Requests to the miner per HTTP request, with a miner that takes 20 ms a reply and with a fast one."""
+    for delay in 0.02, 0:
+        say(f"coalescing, {delay * 1000:.0f} ms a reply")
+        with peer(delay) as miner, chi(miner) as one:
+            before = count(miner)
+            done = load(one.port, requests)["requests"]
+            asked = count(miner) - before
+        figure = f"1/{done / asked:.1f}"
+        if delay:
+            row("requests to a 20 ms miner per HTTP request", "", "", figure, "<= 1/8", asked * 8 <= done)
+        else:
+            row("  for comparison: to a fast miner", "", "", figure)
+
+
+def timed(action, times):
+    """Return how long each of so many calls took."""
+    samples = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        action()
+        samples.append(time.perf_counter() - begin)
+    return samples
+
+
+def latency(where, cores, rounds, requests):
+    """One keep-alive poller, against the direct way to the miner plus what bare HTTP costs."""
+    say(f"latency, {where}")
+    os.sched_setaffinity(0, cores)
+    with contextlib.ExitStack() as stack:
+        miner = stack.enter_context(peer())
+        actions = {"direct": lambda: exchange(miner, b'{"command":"summary"}')}
+        for name, manager in ("bare", bare()), ("chi", chi(miner)):
+            connection = stack.enter_context(pollers.connect(stack.enter_context(manager).port))
+            actions[name] = lambda connection=connection: pollers.ask(connection)
+        samples = {name: [] for name in actions}
+        for _ in range(rounds):
+            for name, action in actions.items():
+                samples[name] += timed(action, requests)
+    os.sched_setaffinity(0, CORES)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def latency_rows(where, median, judged):
+    """Print what `latency` measured."""
+    limit = median["direct"] + 1.25 * median["bare"]
+    figures = milliseconds(median["bare"]), milliseconds(median["chi"]), f"{median['chi'] / limit:.2f}"
+    if judged:
+        row(f"median latency, one poller, {where}", *figures, "<= 1.00", median["chi"] <= limit)
+    else:
+        row(f"  for comparison: {where}", *figures)
+    row(f"    of {milliseconds(limit)} = direct {milliseconds(median['direct'])} + 1.25 × bare")
+
+
+def start(miner, rounds):
+    """Time from the start of the process to the first 200."""
+    seconds = {"bare": [], "chi": []}
+    for turn in range(rounds + 1):
+        say(f"start {turn} of {rounds}")
+        for name, manager in ("bare", bare()), ("chi", chi(miner)):
+            with manager as one:
+                if turn:  # the first start writes the bytecode
+                    seconds[name].append(one.seconds)
+    bare_median, chi_median = (statistics.median(seconds[name]) for name in ("bare", "chi"))
+    at_most("start to first 200", bare_median, chi_median, 1.25, milliseconds)
+
+
+def memory(miner, requests, more):
+    """Peak memory after the first requests, growth of memory and descriptors over many more."""
+    with bare() as reference:
+        say(f"memory, bare: {requests} requests")
+        load(reference.port, requests)
+        bare_peak = reference.memory("VmHWM")
+    with chi(miner) as one:
+        say(f"memory, chi: {requests} requests")
+        load(one.port, requests)
+        at_most(f"peak RSS, {requests:,} requests", bare_peak, one.memory("VmHWM"), 1.15, mebibytes)
+        descriptors, rss = one.descriptors(), one.memory("VmRSS")
+        say(f"growth: {more} requests")
+        load(one.port, more)
+        descriptors, rss = one.descriptors() - descriptors, one.memory("VmRSS") - rss
+        row(f"RSS growth, {more:,} more", "", "", mebibytes(rss), "< 1 MiB", rss < MIB)
+        row(f"descriptors, {more:,} more", "", "", f"{descriptors:+d}", "none", descriptors <= 0)
+
+
+def main():
+    """Measure everything and print the table."""
+    parser = argparse.ArgumentParser(description="what chi costs, against a bare application")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
+    scale = 10 if parser.parse_args().quick else 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit that ends the children, too
+    header()
+    rounds = 7 if scale == 1 else 1
+    throughput("any cores", CORES, CORES, rounds)
+    one, *others = sorted(CORES)
+    if others:
+        # Four threads that share the interpreter lock across cores are at times quick, at times slow: on one
+        # core the bare application is always at its best, which is the steadier measure and the stricter one.
+        throughput("server on one core", {one}, set(others), rounds)
+    coalescing(8000 // scale)
+    latency_rows("any cores", latency("any cores", CORES, 10, 500 // scale), judged=True)
+    latency_rows("all on one core", latency("all on one core", {one}, 10, 500 // scale), judged=False)
+    with peer() as miner:
+        start(miner, 15 if scale == 1 else 3)
+        memory(miner, 20_000 // scale, 100_000 // scale)
+
+
+if __name__ == "__main__":
+    main()
