@@ -134,6 +134,7 @@ MAX_DEPTH = 64  # real replies nest 6 deep; on musl 1,035 levels overflow a thre
 MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
 MAX_WAITING = 512  # different requests that wait for the miner
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
+MAX_JUDGED, MAX_JUDGED_SIZE = 128, 2048  # requests of clients that are remembered, and their bytes
 MAX_HELD = 64  # replies that --max-age keeps
 PROBES = 16  # connections to a silent miner beyond Settings.threads
 TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
@@ -486,6 +487,7 @@ class Exchange:
         self._addresses: Addresses = []
         self._socket: socket.socket | None = None
         self._data = bytearray()
+        self._finished = False
         self._checked = 0  # length at the last check for a complete reply without NUL
 
     def connect(self, addresses: Addresses) -> None:
@@ -502,7 +504,7 @@ class Exchange:
                 if code not in (0, errno.EINPROGRESS):
                     raise OSError(code, os.strerror(code))
             except OSError as failure:
-                self._close()
+                self.close()
                 error = failure
                 continue
             self._sockets[self._socket.fileno()] = self
@@ -511,17 +513,19 @@ class Exchange:
         name = "refused" if error.errno == errno.ECONNREFUSED else "unreachable"
         self.finish(ChiError(name, miner=self._miner, why=error.strerror))
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection."""
         if self._socket is not None:
             self._sockets.pop(self._socket.fileno(), None)
             self._socket.close()
             self._socket = None
 
     def finish(self, outcome: bytes | ChiError) -> None:
-        """End the exchange, once, with `outcome`."""
-        self._close()
-        landed, self._landed = self._landed, lambda exchange, outcome: None
-        landed(self, outcome)
+        """End the exchange with `outcome`; close() is left to the caller, for when the clients have it."""
+        if self._socket is not None:
+            self._sockets.pop(self._socket.fileno(), None)
+        self._finished = True
+        self._landed(self, outcome)
 
     # What wasyncore calls.
 
@@ -535,7 +539,7 @@ class Exchange:
         assert self._socket is not None
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._close()
+            self.close()
             self._connect_next(OSError(code, os.strerror(code)))
         else:
             self._send()
@@ -550,13 +554,14 @@ class Exchange:
         except (ConnectionResetError, BrokenPipeError):
             pass  # it was connected; reading will tell what came before
         except OSError as error:  # not connected, and will not be
-            self._close()
+            self.close()
             self._connect_next(error)
             return
         self.asked = self.heard = now
 
     def handle_read_event(self) -> None:
-        while self._socket is not None:
+        assert self._socket is not None
+        while not self._finished:
             try:
                 chunk = self._socket.recv(LARGE)
             except BlockingIOError:
@@ -578,9 +583,6 @@ class Exchange:
     def handle_error(self) -> None:
         log.exception("fault while talking to the miner")
         self.finish(ChiError("internal"))
-
-    def close(self) -> None:
-        self._close()
 
     # What came.
 
@@ -650,14 +652,13 @@ class Client:
 class Question:
     """What clients wait to be asked; `shared` if one reply may serve them all."""
 
-    __slots__ = ("deadline", "exchanges", "key", "lanes", "shared", "waiting")
+    __slots__ = ("deadline", "exchanges", "key", "shared", "waiting")
 
     def __init__(self, key: Key, shared: bool) -> None:
         self.key = key
         self.shared = shared
         self.waiting: list[Client] = []
         self.exchanges: list[Exchange] = []  # more than one only while the miner is silent
-        self.lanes: list[bytes] = []  # the clients' requests that lead here
         self.deadline = float("inf")
 
     def add(self, client: Client) -> None:
@@ -712,7 +713,7 @@ class Helpers:
 class Miner:
     """The miner's API as handlers see it: `ask`, and a Reply or a ChiError.
 
-    `sockets` is the event loop's map; the loop calls `turn` after each of its turns, `join` before a handler.
+    `sockets` is the event loop's map; the loop calls `ask_again` before a handler and `turn` after each turn.
     """
 
     def __init__(self, settings: Settings, sockets: dict[int, Any], helpers: Helpers) -> None:
@@ -726,8 +727,9 @@ class Miner:
         self._answers: bool | None = None  # None: nobody has asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
         self._shared: dict[Key, Question] = {}
-        self._lanes: dict[bytes, Question] = {}
+        self._judged: dict[bytes, Key] = {}  # requests of clients, as they came, and the report they ask for
         self._exchanges: list[Exchange] = []
+        self._spent: list[Exchange] = []  # to be closed, which takes as long as a tenth of an exchange
         self._sign_of_life = 0.0  # the last request sent or answered
         self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
         self._changed = 0.0  # when a privileged command last ended: what was asked before is not held
@@ -741,12 +743,14 @@ class Miner:
 
     # For handlers and the event loop.
 
-    def ask(self, client: Client, request: bytes, shared: bool, pretty: bool = False) -> Reply:
+    def ask(self, client: Client, request: bytes, pretty: bool = False, shared: bool = True) -> Reply:
         """Return the miner's reply to `request`, or raise its ChiError, or Parked until it is there.
 
         A `shared` request, a report, may be answered together with others; any other goes once, alone.
         """
         key = (request, pretty)
+        if shared and client.forwarded == key and client.raw:
+            self._remember(client.raw, key)
         answer = client.answers.get(key) or (self._recall(key, client) if shared else None)
         if answer is None:
             self._park(client, key, shared)
@@ -755,13 +759,23 @@ class Miner:
             raise answer.with_traceback(None)
         return answer
 
-    def join(self, client: Client) -> bool:
-        """Let `client` wait beside one whose request was the same, byte for byte, and is waiting already."""
-        question = self._lanes.get(client.raw) if not client.answers else None
-        if question is None:
+    def ask_again(self, client: Client) -> bool:
+        """Ask for a client whose request has been judged before; whether it waits now.
+
+        The verdict on a request depends on its bytes and the settings alone, so pollers, who send the same
+        again and again, are judged once. What is remembered are reports; anything else is always judged.
+        """
+        key = self._judged.get(client.raw) if not client.answers else None
+        if key is None:
             return False
-        question.add(client)
-        return True
+        client.forwarded = key
+        try:
+            client.answers[key] = self.ask(client, *key)
+        except ChiError as error:
+            client.answers[key] = error
+        except Parked:
+            return True
+        return False
 
     def turn(self, now: float) -> float:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
@@ -776,6 +790,8 @@ class Miner:
             if not self._has_room(now):
                 break
             self._send(question, now)
+        while self._spent:
+            self._spent.pop().close()
         return TICK if self._open else IDLE
 
     def give_up(self) -> None:
@@ -784,6 +800,12 @@ class Miner:
             self._answer(question, None, ChiError("stopping"))
 
     # Who waits.
+
+    def _remember(self, raw: bytes, key: Key) -> None:
+        if raw not in self._judged and len(raw) <= MAX_JUDGED_SIZE:
+            if len(self._judged) >= MAX_JUDGED:
+                del self._judged[next(iter(self._judged))]
+            self._judged[raw] = key
 
     def _park(self, client: Client, key: Key, shared: bool) -> None:
         question = self._shared.get(key) if shared else None
@@ -794,9 +816,6 @@ class Miner:
             if shared:
                 self._shared[key] = question
         question.add(client)
-        if shared and client.raw and client.raw not in self._lanes:
-            self._lanes[client.raw] = question
-            question.lanes.append(client.raw)
 
     def _check_room(self, now: float) -> None:
         """Refuse what cannot be answered in time."""
@@ -826,8 +845,6 @@ class Miner:
         self._open.pop(question, None)
         if question.shared:
             self._shared.pop(question.key, None)
-        for raw in question.lanes:
-            self._lanes.pop(raw, None)
 
     # What is under way.
 
@@ -871,6 +888,7 @@ class Miner:
     def _landed(self, question: Question, exchange: Exchange, outcome: bytes | ChiError) -> None:
         """Take what an exchange ended with; large replies are checked in a thread."""
         self._exchanges.remove(exchange)
+        self._spent.append(exchange)
         self._note(outcome)
         if isinstance(outcome, ChiError):
             self._answer(question, exchange, outcome)
@@ -1064,7 +1082,7 @@ def create_app(settings: Settings, miner: Miner) -> bottle.Bottle:
         pretty = bool(query) and any(part.partition("=")[0] == "pretty" for part in query.split("&"))
         client = environ["chi.client"]
         client.forwarded = (plan.request, pretty)
-        return respond(miner.ask(client, plan.request, plan.report, pretty))
+        return respond(miner.ask(client, plan.request, pretty, shared=plan.report))
 
     def read_url() -> Plan:
         environ = bottle.request.environ
@@ -1086,7 +1104,7 @@ def create_app(settings: Settings, miner: Miner) -> bottle.Bottle:
 
     def readyz() -> bottle.HTTPResponse:
         try:
-            miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}), True)
+            miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}))
         except ChiError as error:
             raise ChiError("not-ready", why=error) from None
         return respond(Reply(envelope("S", 200, f"miner {miner.name} answers")))
@@ -1361,7 +1379,7 @@ class Gateway:
                 continue
             if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
                 channel.delayed = True
-            elif not self.miner.join(channel.requests[0].client):
+            elif not self.miner.ask_again(channel.requests[0].client):
                 self._answer(channel)
 
     def _answer(self, channel: Channel) -> None:
@@ -1550,6 +1568,7 @@ def ask_once(settings: Settings, command: str) -> Any:
             exchange.finish(ChiError("timeout", seconds=settings.timeout))
         elif now >= exchange.heard + QUIET:
             exchange.settle()
+    exchange.close()
     if isinstance(outcomes[0], ChiError):
         raise outcomes[0]
     return parse_json(read_reply(outcomes[0]).body)
