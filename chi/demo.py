@@ -727,7 +727,7 @@ COMMANDS = {
 
 # --- Wire -----------------------------------------------------------------------------------------
 
-# The text protocol writes a section's name in front, except where the objects say it themselves: "POOL=0,…".
+# The text protocol writes a section's name in front, unless the objects say it themselves: "POOL=0,…".
 UNNAMED = frozenset(("STATUS", "DEVS", "POOLS", "NOTIFY", "DEVDETAILS", "STATS", "ASC"))
 
 
@@ -818,8 +818,9 @@ class DemoMiner:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(self._bell, selectors.EVENT_READ)
             while not (self._stopping or self.console.quitting):
-                if selector.select()[0][0].fileobj is self._listener:
-                    self._serve(self._listener.accept()[0])
+                for key, _ in selector.select():
+                    if key.fileobj is self._listener:
+                        self._serve()
         self._release()
 
     def stop(self) -> None:
@@ -838,9 +839,10 @@ class DemoMiner:
         for each in (self._listener, self._bell, self._rope):
             each.close()
 
-    def _serve(self, client: socket.socket) -> None:
-        client.settimeout(self.receive_timeout)
-        with client, contextlib.suppress(OSError):  # a client that is silent or gone cannot be told
+    def _serve(self) -> None:
+        # There is nobody to tell of an error: the client was silent, or has gone.
+        with contextlib.suppress(OSError), self._listener.accept()[0] as client:
+            client.settimeout(self.receive_timeout)
             client.sendall(self.respond(client.recv(REQUEST_LIMIT)))
 
     def respond(self, request: bytes) -> bytes:
@@ -914,7 +916,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         access = "R" if options.read_only else "W"
         miner = DemoMiner(options.host, options.port, Rig(options.seed), access)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         print(f"chi.demo: cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGINT, signal.SIGTERM):
