@@ -24,11 +24,15 @@ Trust model:
 from __future__ import annotations
 
 import argparse
+import base64
 import collections
+import contextlib
 import dataclasses
 import errno
 import functools
 import gc
+import hmac
+import html
 import http.client
 import json
 import logging
@@ -81,6 +85,20 @@ def filled(text: str) -> str:
     return text
 
 
+def word(text: str) -> str:
+    """Convert for argparse a name of a command or a host: without a port, a path or a +."""
+    if not re.fullmatch(r"\*|[\w.-]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a single name")
+    return text
+
+
+def origin(text: str) -> str:
+    """Convert for argparse an origin (RFC 6454): scheme, host and port, nothing behind them."""
+    if not re.fullmatch(r"https?://[^/?#\s]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an origin such as http://grafana.lan:3000")
+    return text.lower()
+
+
 def option(names: str, default: Any, **keywords: Any) -> Any:
     """Return a field of Settings that is also an option; `keywords` are argparse's."""
     return dataclasses.field(default=default, metadata={"names": names.split(), **keywords})
@@ -121,12 +139,45 @@ class Settings:
         "--max-age", 0.0, metavar="SECONDS", type=number(float, 0, 3600, seconds),
         help="Give a report again for so long; 0 always asks the miner",
     )  # fmt: skip
+    read_only: bool = option("--read-only", False, action="store_true", help="Forward only reports")
+    report: tuple[str, ...] = option(
+        "--report", (), metavar="NAME", type=word, action="append",
+        help="Take this command of the miner for a report as well, may be given again",
+    )  # fmt: skip
+    token_file: str = option(
+        "--token-file", "", metavar="FILE", type=filled,
+        help="Forward what is no report only with the token in this file (16 characters or more)",
+    )  # fmt: skip
+    private: bool = option(
+        "--private", False, action="store_true", help="Answer nothing but /healthz without the token"
+    )
+    host: tuple[str, ...] = option(
+        "--host", (), metavar="NAME", type=word, action="append",
+        help="Name by which clients may call this server, may be given again; * is any",
+    )  # fmt: skip
+    cors_origin: tuple[str, ...] = option(
+        "--cors-origin", (), metavar="ORIGIN", type=origin, action="append",
+        help="Let pages of this origin, such as http://grafana.lan:3000, read reports, may be given again",
+    )  # fmt: skip
     log_level: str = option(
         "--log-level", "info", choices=("debug", "info", "warning", "error"),
         help="Least level that is logged, to standard error",
     )  # fmt: skip
     access_log: bool = option("--access-log", False, action="store_true", help="Log each request as well")
 
+
+# Options that contradict each other, and why.
+CONTRADICTIONS: tuple[tuple[Callable[[Settings], bool], str], ...] = (
+    (lambda it: it.private and not it.token_file, "--private needs --token-file"),
+    (
+        lambda it: it.read_only and bool(it.token_file) and not it.private,
+        "--token-file has no use beside --read-only, unless --private is given as well",
+    ),
+    (
+        lambda it: it.private and bool(it.cors_origin),
+        "--cors-origin has no use beside --private: pages of other origins cannot send the token",
+    ),
+)
 
 MAX_REQUEST = 8191  # what BFGMiner, sgminer and Bitmain read at the most (cgminer: 4095)
 MAX_REPLY = 8 << 20  # forty times the largest reply seen (190 KB)
@@ -154,10 +205,21 @@ ERRORS = {
         400,
         "A request in the path has no body. Send the API's own request to / or leave the body out.",
     ),
+    "token": (
+        401,
+        "This needs the token: as Authorization: Bearer <token>, or as password (Basic) of any user.",
+    ),
+    "read-only": (403, "{command} may change the miner, and chi serves only reports (--read-only)."),
+    "cross-site": (403, "This was sent by a page of {origin}, not of {host}."),
+    "confirm": (403, "{command} may change the miner. A browser has to POST it, which its user confirms."),
     "method": (405, "Only {allow} can be used here."),
     "request-too-large": (
         413,
         "The request has {size} bytes as the API reads it, of {limit} that it can read.",
+    ),
+    "host": (
+        421,
+        "{host} is no name of this server, as far as it knows. If it is: chi-server --host {bare}",
     ),
     "internal": (500, "A fault in chi, described in its log."),
     "refused": (
@@ -191,10 +253,10 @@ MINER_DOWN = frozenset({"refused", "unreachable", "unknown-host", "closed", "tim
 class ChiError(Exception):
     """A request that gets no reply of the miner's: `name` (a key of ERRORS), HTTP `status` and message."""
 
-    def __init__(self, name: str, headers: dict[str, str] | None = None, **values: object) -> None:
+    def __init__(self, name: str, headers: Sequence[tuple[str, str]] = (), **values: object) -> None:
         self.name = name
         self.status, message = ERRORS[name]
-        self.headers = headers or ({"Retry-After": "1"} if self.status == 503 else {})
+        self.headers = headers or ([("Retry-After", "1")] if self.status == 503 else [])
         super().__init__(message.format(**values))
 
 
@@ -720,7 +782,8 @@ class Miner:
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         self.name = f"{host}:{settings.api_port}"
         self.counters: collections.Counter[str] = collections.Counter()
-        self.on_change: Callable[[str], None] = log.warning  # gets a sentence when the miner comes or goes
+        # Called when the miner comes or goes: whether it answers, and a sentence that says so.
+        self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
         self._settings = settings
         self._sockets = sockets
         self._helpers = helpers
@@ -934,7 +997,7 @@ class Miner:
         if answers is self._answers:
             return
         self._answers = answers
-        self.on_change(f"miner {self.name} answers" if answers else str(outcome))
+        self.on_change(answers, f"miner {self.name} answers" if answers else str(outcome))
 
     # What is held.
 
@@ -970,15 +1033,187 @@ REPORTS_BY_FIRMWARE = {
 }
 REPORTS = frozenset(name for names in REPORTS_BY_FIRMWARE.values() for name in names.split())
 REPORT_MEMBERS = frozenset({"command", "parameter", "new_api"})
+# Where a name can only be a host of the LAN: no public page can have it as its own (DNS rebinding).
+LOCAL_DOMAINS = (".local", ".lan", ".home.arpa", ".internal")
+MIN_TOKEN = 16  # characters
+LOG_PAUSE = 10.0  # seconds between lines about wrong tokens
 
 
-def is_report(members: dict[str, Any]) -> bool:
-    """Whether a request of the API only reports: each of its joined commands does, and it says no more."""
-    command, parameter = members.get("command"), members.get("parameter", "")
-    if not isinstance(command, str) or not REPORT_MEMBERS.issuperset(members):
-        return False
-    plain = isinstance(parameter, (str, int, float)) and not isinstance(parameter, bool)
-    return plain and REPORTS.issuperset(command.split("+"))
+class Policy:
+    """Who may have what. The verdict depends on the request's bytes and the settings alone.
+
+    `admit` and `judge` raise the ChiError of the first rung that a request fails; ValueError from the
+    constructor says what is wrong with the token file.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reports = REPORTS.union(settings.report)
+        own_name = socket.gethostname().lower()
+        self._hosts = {"localhost", own_name, *(name.lower() for name in settings.host)}
+        self._token = read_token(settings.token_file) if settings.token_file else b""
+        self._wrong_tokens, self._log_next = 0, 0.0
+
+    @property
+    def exposure(self) -> str:
+        """What whoever reaches chi can do, in words."""
+        if self._settings.read_only:
+            return "reports only (--read-only)" + (", with the token" if self._settings.private else "")
+        if self._settings.private:
+            return "everything, with the token"
+        if self._token:
+            return "reports, and every other command with the token"
+        return "every command that the miner's API lets this host use (--read-only ends that)"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only the miner's API stands between a client and a privileged command."""
+        return not self._token and not self._settings.read_only
+
+    def learn_name(self, name: object) -> None:
+        """Take a name for this machine's own; its FQDN, which may take long to be looked up."""
+        if isinstance(name, str):
+            self._hosts.add(name.lower())
+
+    def is_report(self, members: dict[str, Any]) -> bool:
+        """Whether a request of the API only reports: each joined command does, and it says no more."""
+        command, parameter = members.get("command"), members.get("parameter", "")
+        if not isinstance(command, str) or not REPORT_MEMBERS.issuperset(members):
+            return False
+        plain = isinstance(parameter, (str, int, float)) and not isinstance(parameter, bool)
+        return plain and self._reports.issuperset(command.split("+"))
+
+    def admit(self, environ: dict[str, Any]) -> None:
+        """The rungs for every request: Host, and with --private the token."""
+        for host in named_hosts(environ):
+            if not self._is_ours(host):
+                raise ChiError("host", host=_quote(host), bare=host_name(host)[:60] or "NAME")
+        if self._settings.private and environ["PATH_INFO"] != "/healthz":
+            self._check_token(environ)
+
+    def judge(self, environ: dict[str, Any], members: dict[str, Any]) -> bool:
+        """The rungs for what goes to the miner; whether it is a report, which others may share."""
+        report = self.is_report(members)
+        if self._token and not report:
+            self._check_token(environ)
+        if environ["REQUEST_METHOD"] == "POST":
+            check_same_site(environ)
+        command = _quote(str(members.get("command", members.get("cmd", "an encrypted command"))))
+        if self._settings.read_only and not report:
+            raise ChiError("read-only", command=command)
+        if not report and environ["REQUEST_METHOD"] != "POST" and is_browser(environ):
+            raise ChiError("confirm", command=command)
+        return report
+
+    def cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the headers that let a page of another origin read the response."""
+        wanted = environ.get("HTTP_ORIGIN", "").lower()
+        if environ["REQUEST_METHOD"] == "POST" or wanted not in self._settings.cors_origin:
+            return []
+        return [("Access-Control-Allow-Origin", wanted), ("Vary", "Origin")]
+
+    def _is_ours(self, host: str) -> bool:
+        name = host_name(host)
+        known = name in self._hosts or "*" in self._hosts or name.endswith(LOCAL_DOMAINS)
+        return known or (PLAIN_NAME.fullmatch(name) is not None) or is_literal(name)
+
+    def _check_token(self, environ: dict[str, Any]) -> None:
+        given = environ.get("HTTP_AUTHORIZATION", "")
+        if hmac.compare_digest(given_token(given), self._token):
+            return
+        if given:
+            self._log_wrong_token(environ["REMOTE_ADDR"])
+        challenges = [("WWW-Authenticate", 'Bearer realm="chi"'), ("WWW-Authenticate", 'Basic realm="chi"')]
+        raise ChiError("token", challenges)
+
+    def _log_wrong_token(self, address: str) -> None:
+        self._wrong_tokens += 1
+        now = time.monotonic()
+        if now >= self._log_next:
+            log.warning("wrong token from %s (%d since the last such line)", address, self._wrong_tokens)
+            self._wrong_tokens, self._log_next = 0, now + LOG_PAUSE
+
+
+PLAIN_NAME = re.compile(r"[a-z0-9_-]+")  # without a dot it is looked up in the LAN alone
+HOST = re.compile(r"(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([a-z0-9._-]+))(?::[0-9]*)?", re.ASCII)
+
+
+def read_token(path: str) -> bytes:
+    """Return the token in a file; ValueError says why it is none."""
+    try:
+        with open(path, "rb") as file:
+            mode, token = os.fstat(file.fileno()).st_mode, file.read(4096).strip()
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    if mode & 0o007:
+        raise ValueError(f"others may read or write it (mode {mode & 0o777:04o}): chmod o= {path}")
+    if not token:
+        raise ValueError("it is empty")
+    if len(token) < MIN_TOKEN:
+        raise ValueError(f"its token has {len(token)} characters, fewer than {MIN_TOKEN}")
+    if not re.fullmatch(rb"[!-~]+", token):
+        raise ValueError("its token must be one word of printable ASCII, as HTTP headers can carry")
+    return token
+
+
+def given_token(authorization: str) -> bytes:
+    """Return the token in an Authorization header, Bearer or the password of Basic; empty if none."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip().encode("latin-1")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials, validate=True).partition(b":")[2]
+        except ValueError:
+            return b""
+    return b""
+
+
+def named_hosts(environ: dict[str, Any]) -> list[str]:
+    """Return each host and port a request names: Host, and that of an absolute request target."""
+    absolute = re.match(r"[a-z][a-z0-9+.-]*://([^/?#]*)", environ["REQUEST_URI"], re.IGNORECASE)
+    hosts = [environ.get("HTTP_HOST", ""), absolute[1] if absolute else ""]
+    return [host for host in hosts if host]
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, in lower case, bare of port and brackets; empty if it has none."""
+    match = HOST.fullmatch(host.lower())
+    return "" if match is None else (match[1] or match[2]).rstrip(".")
+
+
+def is_literal(name: str) -> bool:
+    """Whether a name is an IP address, which no page can have as its name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, name.partition("%")[0])
+            return True
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+def is_browser(environ: dict[str, Any]) -> bool:
+    """Whether a page may be behind a request, rather than a program of its user's."""
+    if environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/"):
+        return True
+    return any(name in environ for name in ("HTTP_ORIGIN", "HTTP_REFERER")) or any(
+        name.startswith("HTTP_SEC_FETCH_") for name in environ
+    )
+
+
+def check_same_site(environ: dict[str, Any]) -> None:
+    """Refuse what a page of another site had a browser send."""
+    host = environ.get("HTTP_HOST", "").lower()
+    sender = environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER")
+    if sender is not None:
+        scheme, _, rest = sender.lower().partition("://")
+        port = {"http": ":80", "https": ":443"}.get(scheme, "")
+        netloc = re.split("[/?#]", rest)[0]
+        if not netloc or netloc.removesuffix(port) != host.removesuffix(port):
+            raise ChiError("cross-site", origin=_quote(sender), host=_quote(host))
+    if environ.get("HTTP_SEC_FETCH_SITE", "same-origin") not in ("same-origin", "none"):
+        raise ChiError("cross-site", origin="another site", host=_quote(host))
 
 
 # --- HTTP application -----------------------------------------------------------------------------
@@ -1007,7 +1242,7 @@ def answer(outcome: Outcome) -> Answer:
     """What a client gets for the miner's reply, or for an error."""
     if isinstance(outcome, ChiError):
         body = envelope("E", outcome.status, str(outcome))
-        return Answer(outcome.status, [*JSON_HEADERS, *outcome.headers.items()], body)
+        return Answer(outcome.status, [*JSON_HEADERS, *outcome.headers], body)
     if outcome.repairs:
         return Answer(200, [*JSON_HEADERS, ("Chi-Repaired", ", ".join(outcome.repairs))], outcome.body)
     return Answer(200, JSON_HEADERS, outcome.body)
@@ -1020,16 +1255,10 @@ def respond(outcome: Outcome) -> bottle.HTTPResponse:
 
 
 class Plan(NamedTuple):
-    """What a client asks of the miner: the API's members, encoded, and whether they only report."""
+    """What a client asks of the miner: the API's members, and the request that says so."""
 
     members: dict[str, Any]
     request: bytes
-    report: bool
-
-
-def make_plan(members: dict[str, Any]) -> Plan:
-    """Return what is judged and what is sent; ChiError if it is too large."""
-    return Plan(members, encode_request(members), is_report(members))
 
 
 @functools.lru_cache(maxsize=64)  # pollers ask for the same again and again
@@ -1048,7 +1277,7 @@ def read_path(uri: str, path: str) -> Plan:
     members = {"command": command or ROOT}
     if parameter:
         members["parameter"] = parameter
-    return make_plan(members)
+    return Plan(members, encode_request(members))
 
 
 def read_body(body: bytes) -> Plan:
@@ -1062,27 +1291,68 @@ def read_body(body: bytes) -> Plan:
     # Whatsminer: "cmd" for "command", or {"enc":1,"data":...}
     if not any(isinstance(members.get(name), str) for name in ("command", "cmd")) and "enc" not in members:
         raise ChiError("bad-body", why="its command is not a string")
-    return make_plan(members)
+    return Plan(members, encode_request(members))
 
 
 def method_error(allow: str) -> ChiError:
     """Return the error for a method that is none of `allow`."""
-    return ChiError("method", {"Allow": allow}, allow=allow)
+    return ChiError("method", [("Allow", allow)], allow=allow)
 
 
-def create_app(settings: Settings, miner: Miner) -> bottle.Bottle:
+# No script, no style, nothing to load; the form goes to the page's own URL.
+CONFIRMATION = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>Confirm a command to the miner</title>
+<h1>Send this to the miner?</h1>
+<p>Command: <code><bdi>{command}</bdi></code></p>
+<p>Parameter: <code><bdi>{parameter}</bdi></code></p>
+<p>It may change what the miner does. If you did not mean to come here, close this page.</p>
+<form method="post"><button>Send it</button></form>
+</html>
+"""
+CONFIRMATION_HEADERS = [
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-store"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    ("Referrer-Policy", "same-origin"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+]
+
+
+def confirmation(members: dict[str, Any]) -> bottle.HTTPResponse:
+    """A page on which the user of a browser says that the command is meant."""
+    texts = (str(members.get(name, "none")) for name in ("command", "parameter"))
+    command, parameter = (html.escape(text) for text in texts)
+    page = CONFIRMATION.format(command=command, parameter=parameter)
+    return bottle.HTTPResponse(page.encode("utf-8", "replace"), 403, CONFIRMATION_HEADERS)
+
+
+def create_app(policy: Policy, miner: Miner) -> bottle.Bottle:
     """Return the WSGI application. Its environ needs `chi.client`, the Client, as Gateway's has."""
     app = bottle.Bottle()
 
     def forward(plan: Plan) -> bottle.HTTPResponse:
-        environ = bottle.request.environ
-        if environ["REQUEST_METHOD"] == "HEAD" and not plan.report:
+        environ, client = bottle.request.environ, bottle.request.environ["chi.client"]
+        try:
+            report = policy.judge(environ, plan.members)
+        except ChiError as error:
+            if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
+                return confirmation(plan.members)
+            raise
+        if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
         query = environ["QUERY_STRING"]
         pretty = bool(query) and any(part.partition("=")[0] == "pretty" for part in query.split("&"))
-        client = environ["chi.client"]
-        client.forwarded = (plan.request, pretty)
-        return respond(miner.ask(client, plan.request, pretty, shared=plan.report))
+        if not policy.cors(environ):  # else headers are missing as well
+            client.forwarded = (plan.request, pretty)
+        return respond(miner.ask(client, plan.request, pretty, shared=report))
 
     def read_url() -> Plan:
         environ = bottle.request.environ
@@ -1115,14 +1385,19 @@ def create_app(settings: Settings, miner: Miner) -> bottle.Bottle:
     def robots() -> bottle.HTTPResponse:
         return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
 
-    def answer_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
-        def answer(*args: Any, **kwargs: Any) -> Any:
+    def guard(handler: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any, **kwargs: Any) -> bottle.HTTPResponse:
+            environ = bottle.request.environ
             try:
-                return handler(*args, **kwargs)
+                policy.admit(environ)
+                response = handler(*args, **kwargs)
             except ChiError as error:
-                return respond(error)
+                response = respond(error)
+            for name, value in policy.cors(environ):
+                response.set_header(name, value)
+            return response
 
-        return answer
+        return guarded
 
     def bottle_error(error: bottle.HTTPError) -> bytes:
         if error.status_code == 404:  # every path that begins with / has a route
@@ -1139,7 +1414,7 @@ def create_app(settings: Settings, miner: Miner) -> bottle.Bottle:
     def read_only() -> NoReturn:
         raise method_error("GET, HEAD")
 
-    app.install(answer_errors)
+    app.install(guard)
     app.default_error_handler = bottle_error
     for path, method, handler in (
         ("/healthz", "GET", healthz),
@@ -1163,6 +1438,7 @@ OWN_PATHS = frozenset({"/healthz", "/favicon.ico", "/robots.txt"})  # need no mi
 # --- Serving --------------------------------------------------------------------------------------
 
 DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
+PROBE_AFTER = 3.0  # from the miner's first answer to the question whether it may be changed
 SLICE = 0.01  # how long the loop answers before it looks for new requests
 HEADER_TIME = 30  # a request must have come whole after this long; dripping ones are closed
 SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the listening sockets, the log
@@ -1309,7 +1585,7 @@ class Server(TcpWSGIServer):
 class Gateway:
     """The event loop and what it carries; for waitress, its task dispatcher."""
 
-    def __init__(self, settings: Settings, listening: Sequence[socket.socket]) -> None:
+    def __init__(self, settings: Settings, policy: Policy, listening: Sequence[socket.socket]) -> None:
         self.sockets: dict[int, Any] = {}  # wasyncore's map
         self.helpers = Helpers(settings.threads, self.wake)
         self.miner = Miner(settings, self.sockets, self.helpers)
@@ -1317,8 +1593,10 @@ class Gateway:
         self._ready: collections.deque[Channel] = collections.deque()
         self._stopping = float("inf")
         self._notifier = Notifier(os.environ)
+        self._probed, self._probe_at = False, float("inf")
         adjustments = server_adjustments(listening)
-        app = create_app(settings, self.miner)
+        self.policy = policy
+        app = create_app(policy, self.miner)
         self.servers = [
             Server(
                 app,
@@ -1360,13 +1638,17 @@ class Gateway:
     def run(self) -> None:
         """Serve until stop()."""
         self.miner.on_change = self._miner_changed
+        self.helpers.submit(socket.getfqdn, self.policy.learn_name)
         self._notifier.send("READY=1")
         timeout = 0.0
         while not self._drained():
             wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
             self.helpers.deliver()
             self._serve(time.monotonic() + SLICE)
-            timeout = self.miner.turn(time.monotonic())
+            now = time.monotonic()
+            if now >= self._probe_at:
+                self._probe()
+            timeout = self.miner.turn(now)
             if self._ready:
                 timeout = 0.0
             self._notifier.ping()
@@ -1407,9 +1689,47 @@ class Gateway:
             return True
         return not any(channel.requests or channel.total_outbufs_len for channel in channels)
 
-    def _miner_changed(self, sentence: str) -> None:
-        log.warning("%s", sentence)
+    def _miner_changed(self, answers: bool, sentence: str) -> None:
+        log.log(logging.INFO if answers else logging.WARNING, "%s", sentence)
         self._notifier.send(f"STATUS={sentence}")
+        if answers and self.policy.is_open and not self._probed:
+            self._probe_at = time.monotonic() + PROBE_AFTER
+
+    def _probe(self) -> None:
+        """Ask the miner, once, whether this host may change it, and log what that means."""
+        self._probe_at, self._probed = float("inf"), True
+        client = Client(time.monotonic(), self._timeout, b"", lambda: self._log_access(client))
+        with contextlib.suppress(Parked, ChiError):
+            self.miner.ask(client, encode_request({"command": "privileged"}), shared=False)
+
+    def _log_access(self, client: Client) -> None:
+        (outcome,) = client.answers.values()
+        if not isinstance(outcome, ChiError):
+            log.warning("%s", warn_of(may_write(json.loads(outcome.body))))
+
+
+def may_write(reply: Any) -> bool | None:
+    """Whether this host may change the miner, by the reply to `privileged`; None if it does not say."""
+    status = section(reply, "STATUS")
+    if status and status[0].get("STATUS") == "S":
+        return True
+    return False if status and status[0].get("Code") == 45 else None
+
+
+def warn_of(writes: bool | None) -> str:
+    """What it means that chi is open, in words."""
+    end = "--read-only or --token-file ends that"
+    return {
+        True: f"the API gives this host write access: whoever reaches chi can change the miner; {end}",
+        False: "the API lets this host read only, and so whoever reaches chi",
+        None: f"the API does not tell whether this host may write; if so, whoever reaches chi may; {end}",
+    }[writes]
+
+
+def section(reply: Any, name: str) -> list[dict[str, Any]]:
+    """Return the entries of a section of a parsed reply; empty where there are none."""
+    entries = reply.get(name) if isinstance(reply, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def server_adjustments(listening: Sequence[socket.socket]) -> Adjustments:
@@ -1529,7 +1849,7 @@ def make_parser() -> argparse.ArgumentParser:
         keywords = dict(field.metadata)
         names = keywords.pop("names")
         # A default that is empty is told by the help text, or need not be.
-        default = field.default or argparse.SUPPRESS if "action" in keywords else field.default
+        default = argparse.SUPPRESS if field.default in ((), "", False) else field.default
         parser.add_argument(*names, dest=field.name, default=default, **keywords)
     for name, text in (
         ("demo", "Serve a simulated miner"),
@@ -1544,8 +1864,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     """Return what the parsed command line says."""
     names = {field.name for field in dataclasses.fields(Settings)}
     values: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name in names}
-    if "listen" in values:
-        values["listen"] = tuple(values["listen"])
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return Settings(**values)
 
 
@@ -1574,13 +1893,7 @@ def ask_once(settings: Settings, command: str) -> Any:
     return parse_json(read_reply(outcomes[0]).body)
 
 
-def section(reply: Any, name: str) -> list[dict[str, Any]]:
-    """Return the entries of a section of a parsed reply; empty where there are none."""
-    entries = reply.get(name) if isinstance(reply, dict) else None
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
-def check(settings: Settings) -> int:
+def check(settings: Settings, policy: Policy) -> int:
     """Print what is there, in words; return the exit status."""
     where = f"{settings.api_host}:{settings.api_port}"
     try:
@@ -1589,12 +1902,24 @@ def check(settings: Settings) -> int:
         print(f"Miner:  {error}")
         return 1
     software = next((f"{key} {value}" for key, value in version.items() if key not in ("API", "STATUS")), "")
-    print(f"Miner:  {where} answers: {software or 'unknown software'}, API {version.get('API', 'unknown')}.")
+    print(f"Miner:  {where} answers: {software or 'unknown software'}, API {version.get('API', 'unknown')}")
     print(f"Pools:  {describe_pools(settings)}")
-    access = describe_access(settings)
-    print(f"Access: {access}")
-    print(f"chi:    would serve on {serving_on(settings)}, and forward every command.")
+    try:
+        writes = may_write(ask_once(settings, "privileged"))
+    except ChiError:
+        writes = None
+    print(f"Access: {ACCESS[writes]}")
+    print(f"chi:    would serve on {serving_on(settings)}: {policy.exposure}")
+    if policy.is_open:
+        print(f"        {warn_of(writes)}")
     return 0
+
+
+ACCESS = {
+    True: "the API gives this host write access",
+    False: "the API lets this host read only",
+    None: "the API does not tell whether this host has write access",
+}
 
 
 def serving_on(settings: Settings) -> str:
@@ -1609,44 +1934,40 @@ def describe_pools(settings: Settings) -> str:
     except ChiError as error:
         return str(error)
     alive = sum(pool.get("Status") == "Alive" for pool in pools)
-    return f"{alive} of {len(pools)} alive."
-
-
-def describe_access(settings: Settings) -> str:
-    """Whether the API gives this host write access, in words."""
-    try:
-        status = (section(ask_once(settings, "privileged"), "STATUS") or [{}])[0]
-    except ChiError as error:
-        return str(error)
-    if status.get("STATUS") == "S":
-        return "the API gives this host write access."
-    if status.get("Code") == 45:
-        return "the API lets this host read only."
-    return "the API does not tell whether this host may write."
+    return f"{alive} of {len(pools)} alive"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run chi-server; return its exit status."""
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
     settings = read_settings(arguments)
+    for contradicts, why in CONTRADICTIONS:
+        if contradicts(settings):
+            parser.error(why)
+    try:
+        policy = Policy(settings)
+    except ValueError as error:
+        parser.error(f"argument --token-file: {settings.token_file}: {error}")
     logging.basicConfig(format="%(levelname)s %(message)s", level=settings.log_level.upper())
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
     if hasattr(arguments, "demo"):
         settings = start_demo(settings)
     if hasattr(arguments, "check"):
-        return check(settings)
+        return check(settings, policy)
     try:
         listening = open_sockets(settings)
     except OSError as error:
         print(f"chi-server: error: cannot serve on {serving_on(settings)}: {error.strerror}", file=sys.stderr)
         return 1
-    gateway = Gateway(settings, listening)
+    gateway = Gateway(settings, policy, listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: gateway.stop())
     for server in gateway.servers:
         host = f"[{server.effective_host}]" if ":" in server.effective_host else server.effective_host
         log.info("serving http://%s:%s for the miner at %s", host, server.effective_port, gateway.miner.name)
+    log.info("whoever reaches it gets %s", policy.exposure)
     gc.freeze()  # what exists now stays: spare the collector its looking at it
     gateway.run()
     log.info("stopped")

@@ -57,7 +57,8 @@ class Chi:
     def __init__(self, miner_port: int, **settings: Any) -> None:
         settings = {"http_port": 0, "listen": ("127.0.0.1",), "api_port": miner_port, **settings}
         self.settings = app.Settings(**settings)
-        self.gateway = app.Gateway(self.settings, app.open_sockets(self.settings))
+        policy = app.Policy(self.settings)
+        self.gateway = app.Gateway(self.settings, policy, app.open_sockets(self.settings))
         self.port = int(self.gateway.servers[0].effective_port)
         self._thread = threading.Thread(target=self.gateway.run, daemon=True)
         self._thread.start()
