@@ -793,7 +793,8 @@ class Miner:
         self._judged: dict[bytes, Key] = {}  # requests of clients, as they came, and the report they ask for
         self._exchanges: list[Exchange] = []
         self._spent: list[Exchange] = []  # to be closed, which takes as long as a tenth of an exchange
-        self._sign_of_life = 0.0  # the last request sent or answered
+        self._heard = 0.0  # when the miner last answered
+        self._sent = 0.0  # when it was last asked
         self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
         self._changed = 0.0  # when a privileged command last ended: what was asked before is not held
         self._resolving: list[Exchange] = []
@@ -882,7 +883,8 @@ class Miner:
 
     def _check_room(self, now: float) -> None:
         """Refuse what cannot be answered in time."""
-        silence = now - max(exchange.heard for exchange in self._exchanges) if self._exchanges else 0.0
+        oldest = min((exchange.started for exchange in self._exchanges), default=now)
+        silence = now - max(oldest, self._heard)
         unsent = len(self._open) - len(self._exchanges)
         if silence > 2 * SILENCE and unsent >= self._settings.threads:
             raise ChiError("hung", seconds=silence)
@@ -916,7 +918,7 @@ class Miner:
         busy = len(self._exchanges)
         if busy < self._settings.threads:
             return True
-        sign_of_life = max(self._sign_of_life, *(exchange.heard for exchange in self._exchanges))
+        sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
         return now - sign_of_life >= SILENCE and busy < self._settings.threads + PROBES
 
     def _send(self, question: Question, now: float) -> None:
@@ -924,7 +926,7 @@ class Miner:
             self._landed(question, exchange, outcome)
 
         self.counters["requests"] += 1
-        self._sign_of_life = now
+        self._sent = now
         if not question.shared:
             self._held.clear()
         exchange = Exchange(self.name, question.key[0], self._sockets, landed)
@@ -956,7 +958,7 @@ class Miner:
         if isinstance(outcome, ChiError):
             self._answer(question, exchange, outcome)
             return
-        self._sign_of_life = exchange.heard
+        self._heard = exchange.heard
         data, pretty = outcome, question.key[1]
 
         def check() -> Outcome:

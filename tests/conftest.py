@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any, Callable, Iterator
+from collections.abc import Iterator
+from typing import Any, Callable
 
 import pytest
 

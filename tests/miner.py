@@ -1,14 +1,16 @@
-"""A scripted miner: a peer on a real socket that sends any bytes at any pace and records what it was asked."""
+"""A scripted miner: a peer on a real socket that sends any bytes at any pace and records its requests."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Callable, Iterable, Union
+from typing import Callable, Union
 
 CAPTURES = Path(__file__).parent / "data" / "captures"
 
@@ -100,10 +102,8 @@ class ScriptedMiner:
         self._closing.set()
         # shutdown() wakes the thread that waits in accept(); close() alone does not.
         for sock in [self._listener, *self._open]:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         self._listener.close()
         self._thread.join(10)
 
