@@ -104,8 +104,8 @@ def option(names: str, default: Any, **keywords: Any) -> Any:
     return dataclasses.field(default=default, metadata={"names": names.split(), **keywords})
 
 
-port, some_port = number(int, 0, 65535, "a port"), number(int, 1, 65535, "a port")
-seconds = "a number of seconds"
+PORT, SOME_PORT = number(int, 0, 65535, "a port"), number(int, 1, 65535, "a port")
+SECONDS = "a number of seconds"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Settings:
 
     # The original's three, in its words.
     http_port: int = option(
-        "-w --http_port --http-port", 8080, type=port, help="Port to use for http server; 0 takes a free one"
+        "-w --http_port --http-port", 8080, type=PORT, help="Port to use for http server; 0 takes a free one"
     )
-    api_port: int = option("-p --api_port --api-port", 4028, type=some_port, help="Port used by API server")
+    api_port: int = option("-p --api_port --api-port", 4028, type=SOME_PORT, help="Port used by API server")
     # A literal: "localhost" must be looked up, and may be ::1, where no miner listens.
     api_host: str = option(
         "-a --api_host --api-host", "127.0.0.1", type=filled, help="Host name/address used by API server"
@@ -127,7 +127,7 @@ class Settings:
     )  # fmt: skip
     # Below the 5 s that Telegraf and others wait.
     timeout: float = option(
-        "--timeout", 4.0, metavar="SECONDS", type=number(float, 0.1, 3600, seconds),
+        "--timeout", 4.0, metavar="SECONDS", type=number(float, 0.1, 3600, SECONDS),
         help="Time from a request's arrival to its answer",
     )  # fmt: skip
     # The C miners serve one request at a time: more than a few at once only queue there.
@@ -136,7 +136,7 @@ class Settings:
         help="Requests to the miner at once, and threads that check large replies",
     )  # fmt: skip
     max_age: float = option(
-        "--max-age", 0.0, metavar="SECONDS", type=number(float, 0, 3600, seconds),
+        "--max-age", 0.0, metavar="SECONDS", type=number(float, 0, 3600, SECONDS),
         help="Give a report again for so long; 0 always asks the miner",
     )  # fmt: skip
     read_only: bool = option("--read-only", False, action="store_true", help="Forward only reports")
@@ -244,7 +244,7 @@ ERRORS = {
     "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),
     "not-ready": (503, "{why}"),
     "stopping": (503, "chi is stopping; the request was given up."),
-    "timeout": (504, "The miner did not answer within {seconds:g} s."),
+    "timeout": (504, "The miner did not answer within {seconds:g} s. A command may have been carried out."),
 }
 # These tell of the miner, not of its reply: it cannot be talked to.
 MINER_DOWN = frozenset({"refused", "unreachable", "unknown-host", "closed", "timeout"})
@@ -518,6 +518,11 @@ def encode_request(members: dict[str, Any]) -> bytes:
     return request
 
 
+def host_and_port(host: str, port: int) -> str:
+    """Return the two as a URL has them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def look_up(host: str, port: int, flags: int = 0) -> Addresses:
     """Return where `host`, a name or an IP literal, is reached; socket.gaierror if it is unknown."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
@@ -779,8 +784,7 @@ class Miner:
     """
 
     def __init__(self, settings: Settings, sockets: dict[int, Any], helpers: Helpers) -> None:
-        host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
-        self.name = f"{host}:{settings.api_port}"
+        self.name = host_and_port(settings.api_host, settings.api_port)
         self.counters: collections.Counter[str] = collections.Counter()
         # Called when the miner comes or goes: whether it answers, and a sentence that says so.
         self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
@@ -943,10 +947,12 @@ class Miner:
     def _looked_up(self, result: Addresses | Exception) -> None:
         waiting, self._resolving = self._resolving, []
         for exchange in waiting:
+            if exchange not in self._exchanges:  # it has waited too long for the name
+                continue
             if isinstance(result, Exception):
                 why = getattr(result, "strerror", None) or result
                 exchange.finish(ChiError("unknown-host", miner=self.name, why=why))
-            elif exchange in self._exchanges:
+            else:
                 self._addresses = result
                 exchange.connect(result)
 
@@ -1218,6 +1224,37 @@ def check_same_site(environ: dict[str, Any]) -> None:
         raise ChiError("cross-site", origin="another site", host=_quote(host))
 
 
+def may_write(reply: Any) -> bool | None:
+    """Whether this host may change the miner, by the reply to `privileged`; None if it does not say."""
+    status = section(reply, "STATUS")
+    if status and status[0].get("STATUS") == "S":
+        return True
+    return False if status and status[0].get("Code") == 45 else None
+
+
+def warn_of(writes: bool | None) -> str:
+    """What it means that chi is open, in words."""
+    end = "--read-only or --token-file ends that"
+    return {
+        True: f"the API gives this host write access: whoever reaches chi can change the miner; {end}",
+        False: "the API lets this host read only, and so whoever reaches chi",
+        None: f"the API does not tell whether this host may write; if so, whoever reaches chi may; {end}",
+    }[writes]
+
+
+def section(reply: Any, name: str) -> list[dict[str, Any]]:
+    """Return the entries of a section of a parsed reply; empty where there are none."""
+    entries = reply.get(name) if isinstance(reply, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+ACCESS = {
+    True: "the API gives this host write access",
+    False: "the API lets this host read only",
+    None: "the API does not tell whether this host has write access",
+}
+
+
 # --- HTTP application -----------------------------------------------------------------------------
 
 JSON = "application/json; charset=utf-8"
@@ -1439,11 +1476,14 @@ OWN_PATHS = frozenset({"/healthz", "/favicon.ico", "/robots.txt"})  # need no mi
 
 # --- Serving --------------------------------------------------------------------------------------
 
+GRACE = 0.3  # how long after SIGTERM an idle connection may still send a request
 DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
 PROBE_AFTER = 3.0  # from the miner's first answer to the question whether it may be changed
 SLICE = 0.01  # how long the loop answers before it looks for new requests
 HEADER_TIME = 30  # a request must have come whole after this long; dripping ones are closed
-SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the listening sockets, the log
+MAX_DESCRIPTORS = 1024  # room for every viewer of a LAN; what looks at each costs 2 ms a turn then
+SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log, what Python opens
+EVICT_AHEAD = 8  # so many below the limit, idle connections begin to make room
 
 
 class Request(HTTPRequestParser):
@@ -1543,6 +1583,8 @@ class Channel(HTTPChannel):
 
     def service(self) -> None:
         """Answer the first of `requests`, or leave it parked."""
+        if self.server.task_dispatcher.stopping:
+            self.requests[0].headers["CONNECTION"] = "close"  # as if the client had asked for it
         try:
             super().service()
         except Parked:
@@ -1571,7 +1613,7 @@ class Server(TcpWSGIServer):
 
     def handle_accept(self) -> None:
         # At the limit the connection idle for longest goes: nobody can lock others out by connecting.
-        if len(self._map) >= self.adj.connection_limit - SPARE_DESCRIPTORS:
+        if len(self._map) >= self.adj.connection_limit - EVICT_AHEAD:
             idle = [entry for entry in self._map.values() if isinstance(entry, Channel) and entry.idle]
             if idle:
                 min(idle, key=lambda channel: channel.began).will_close = True
@@ -1593,7 +1635,7 @@ class Gateway:
         self.miner = Miner(settings, self.sockets, self.helpers)
         self._timeout = settings.timeout
         self._ready: collections.deque[Channel] = collections.deque()
-        self._stopping = float("inf")
+        self._stopping, self._notified_stop = float("inf"), False
         self._notifier = Notifier(os.environ)
         self._probed, self._probe_at = False, float("inf")
         adjustments = server_adjustments(listening)
@@ -1651,6 +1693,8 @@ class Gateway:
             if now >= self._probe_at:
                 self._probe()
             timeout = self.miner.turn(now)
+            if self.stopping:
+                timeout = TICK
             if self._ready:
                 timeout = 0.0
             self._notifier.ping()
@@ -1673,23 +1717,29 @@ class Gateway:
             log.exception("fault while answering a request")
             channel.handle_close()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether stop() was called: each response is the last on its connection."""
+        return self._stopping < float("inf")
+
     def _drained(self) -> bool:
         """After stop(): whether all is answered and sent, or time is up."""
-        now = time.monotonic()
-        if now < self._stopping:
+        if not self.stopping:
             return False
-        channels = [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
-        for server in self.servers:
-            if server.accepting:
+        since = time.monotonic() - self._stopping
+        if not self._notified_stop:
+            self._notified_stop = True
+            self._notifier.send("STOPPING=1")
+            for server in self.servers:
                 server.accepting = False
-                self._notifier.send("STOPPING=1")
-        for channel in channels:
-            channel.will_close = channel.will_close or channel.idle
-        if now >= self._stopping + DRAIN:
+        if since >= DRAIN:
             self.miner.give_up()
             self._serve(float("inf"))
             return True
-        return not any(channel.requests or channel.total_outbufs_len for channel in channels)
+        channels = [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
+        for channel in channels:
+            channel.will_close = channel.will_close or (since >= GRACE and channel.idle)
+        return not channels
 
     def _miner_changed(self, answers: bool, sentence: str) -> None:
         log.log(logging.INFO if answers else logging.WARNING, "%s", sentence)
@@ -1710,41 +1760,17 @@ class Gateway:
             log.warning("%s", warn_of(may_write(json.loads(outcome.body))))
 
 
-def may_write(reply: Any) -> bool | None:
-    """Whether this host may change the miner, by the reply to `privileged`; None if it does not say."""
-    status = section(reply, "STATUS")
-    if status and status[0].get("STATUS") == "S":
-        return True
-    return False if status and status[0].get("Code") == 45 else None
-
-
-def warn_of(writes: bool | None) -> str:
-    """What it means that chi is open, in words."""
-    end = "--read-only or --token-file ends that"
-    return {
-        True: f"the API gives this host write access: whoever reaches chi can change the miner; {end}",
-        False: "the API lets this host read only, and so whoever reaches chi",
-        None: f"the API does not tell whether this host may write; if so, whoever reaches chi may; {end}",
-    }[writes]
-
-
-def section(reply: Any, name: str) -> list[dict[str, Any]]:
-    """Return the entries of a section of a parsed reply; empty where there are none."""
-    entries = reply.get(name) if isinstance(reply, dict) else None
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
 def server_adjustments(listening: Sequence[socket.socket]) -> Adjustments:
     """Waitress's settings for an appliance on a LAN."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return Adjustments(
         sockets=list(listening),
         ident="chi",
-        # Room for every viewer of a LAN; Server.handle_accept makes more when it is used up.
-        connection_limit=max(128, wanted // 2),
+        # Nothing is accepted beyond; Server.handle_accept sees to it that this is not reached by idling.
+        connection_limit=wanted - SPARE_DESCRIPTORS,
         channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
         cleanup_interval=10,
         asyncore_use_poll=True,  # select() fails past descriptor 1023
@@ -1758,13 +1784,19 @@ def server_adjustments(listening: Sequence[socket.socket]) -> Adjustments:
     )
 
 
+def take_number(environ: Any, name: str) -> int:
+    """Return a number from the environment, 0 where there is none, and take it away: it is for us alone."""
+    text = environ.pop(name, "")
+    return int(text) if text.isdigit() else 0
+
+
 class Notifier:
     """systemd's notification protocol (sd_notify(3)): datagrams to $NOTIFY_SOCKET, if there is one."""
 
     def __init__(self, environ: Any) -> None:
         self._address = environ.pop("NOTIFY_SOCKET", "")
-        interval = int(environ.pop("WATCHDOG_USEC", "0") or "0") / 1e6
-        watched = environ.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
+        interval = take_number(environ, "WATCHDOG_USEC") / 1e6
+        watched = take_number(environ, "WATCHDOG_PID") in (0, os.getpid())
         self._interval = interval / 2 if watched else 0.0
         self._next_ping = 0.0
 
@@ -1790,8 +1822,8 @@ class Notifier:
 
 def open_sockets(settings: Settings) -> list[socket.socket]:
     """Return the listening sockets: those systemd passed (sd_listen_fds(3)), or our own; OSError."""
-    passed = int(os.environ.pop("LISTEN_FDS", "0"))
-    if os.environ.pop("LISTEN_PID", "") == str(os.getpid()) and passed:
+    passed = take_number(os.environ, "LISTEN_FDS")
+    if take_number(os.environ, "LISTEN_PID") == os.getpid() and passed:
         sockets = [socket.socket(fileno=3 + number) for number in range(passed)]
         for sock in sockets:
             sock.setblocking(False)
@@ -1874,7 +1906,7 @@ def ask_once(settings: Settings, command: str) -> Any:
     """Return the miner's reply to `command`, parsed; ChiError if there is none."""
     outcomes: list[bytes | ChiError] = []
     sockets: dict[int, Any] = {}
-    name = f"{settings.api_host}:{settings.api_port}"
+    name = host_and_port(settings.api_host, settings.api_port)
     exchange = Exchange(
         name, encode_request({"command": command}), sockets, lambda _, outcome: outcomes.append(outcome)
     )
@@ -1897,12 +1929,12 @@ def ask_once(settings: Settings, command: str) -> Any:
 
 def check(settings: Settings, policy: Policy) -> int:
     """Print what is there, in words; return the exit status."""
-    where = f"{settings.api_host}:{settings.api_port}"
     try:
         version = (section(ask_once(settings, "version"), "VERSION") or [{}])[0]
     except ChiError as error:
         print(f"Miner:  {error}")
         return 1
+    where = host_and_port(settings.api_host, settings.api_port)
     software = next((f"{key} {value}" for key, value in version.items() if key not in ("API", "STATUS")), "")
     print(f"Miner:  {where} answers: {software or 'unknown software'}, API {version.get('API', 'unknown')}")
     print(f"Pools:  {describe_pools(settings)}")
@@ -1915,13 +1947,6 @@ def check(settings: Settings, policy: Policy) -> int:
     if policy.is_open:
         print(f"        {warn_of(writes)}")
     return 0
-
-
-ACCESS = {
-    True: "the API gives this host write access",
-    False: "the API lets this host read only",
-    None: "the API does not tell whether this host has write access",
-}
 
 
 def serving_on(settings: Settings) -> str:
@@ -1967,8 +1992,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: gateway.stop())
     for server in gateway.servers:
-        host = f"[{server.effective_host}]" if ":" in server.effective_host else server.effective_host
-        log.info("serving http://%s:%s for the miner at %s", host, server.effective_port, gateway.miner.name)
+        where = host_and_port(server.effective_host, server.effective_port)
+        log.info("serving http://%s for the miner at %s", where, gateway.miner.name)
     log.info("whoever reaches it gets %s", policy.exposure)
     gc.freeze()  # what exists now stays: spare the collector its looking at it
     gateway.run()
