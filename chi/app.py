@@ -668,7 +668,8 @@ class Exchange:
     def settle(self) -> None:
         """Take what has come as the reply if it is complete: nothing has come for QUIET seconds."""
         if len(self._data) > self._checked:
-            self._finish_if(read_reply)
+            # Repairs of more would hold up the event loop.
+            self._finish_if(read_reply if len(self._data) <= LARGE else parse_json)
 
     def _finish_if(self, check: Callable[[bytes], object]) -> None:
         self._checked = len(self._data)
@@ -972,6 +973,9 @@ class Miner:
                 return read_reply(data, pretty)
             except ChiError as error:
                 return error
+            except Exception:
+                log.exception("fault while reading a reply")
+                return ChiError("internal")
 
         if len(data) <= LARGE:
             self._answer(question, exchange, check())
