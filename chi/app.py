@@ -1377,14 +1377,75 @@ def confirmation(members: dict[str, Any]) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(page.encode("utf-8", "replace"), 403, CONFIRMATION_HEADERS)
 
 
-def create_app(policy: Policy, miner: Miner) -> bottle.Bottle:
-    """Return the WSGI application. Its environ needs `chi.client`, the Client, as Gateway's has."""
-    app = bottle.Bottle()
+class Handlers:
+    """What the routes lead to. The environ has `chi.client`, the Client, beside what WSGI puts there."""
 
-    def forward(plan: Plan) -> bottle.HTTPResponse:
+    def __init__(self, policy: Policy, miner: Miner) -> None:
+        self._policy = policy
+        self._miner = miner
+
+    def get(self, path: str) -> bottle.HTTPResponse:
+        """GET (and HEAD) /<command>..."""
+        return self._forward(self._plan())
+
+    def post(self, path: str) -> bottle.HTTPResponse:
+        """POST /<command>..."""
+        if bottle.request.environ["wsgi.input"].read():
+            raise ChiError("unexpected-body")
+        return self._forward(self._plan())
+
+    def post_body(self) -> bottle.HTTPResponse:
+        """POST /."""
+        return self._forward(read_body(bottle.request.environ["wsgi.input"].read()))
+
+    def healthz(self) -> bottle.HTTPResponse:
+        """GET /healthz: the process is alive."""
+        return respond(Reply(envelope("S", 200, "chi is alive")))
+
+    def readyz(self) -> bottle.HTTPResponse:
+        """GET /readyz: the miner answers."""
+        try:
+            self._miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}))
+        except ChiError as error:
+            raise ChiError("not-ready", why=error) from None
+        return respond(Reply(envelope("S", 200, f"miner {self._miner.name} answers")))
+
+    def favicon(self) -> bottle.HTTPResponse:
+        """GET /favicon.ico: none; browsers need not ask again today."""
+        return bottle.HTTPResponse(b"", 204, {"Cache-Control": "max-age=86400"})
+
+    def robots(self) -> bottle.HTTPResponse:
+        """GET /robots.txt: nothing here is for search engines."""
+        return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
+
+    def refuse_post(self) -> NoReturn:
+        """POST to what can only be read."""
+        raise method_error("GET, HEAD")
+
+    def guard(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a handler, as bottle's plugins do: the rungs for every request, and errors as responses."""
+
+        def guarded(*args: Any, **kwargs: Any) -> bottle.HTTPResponse:
+            environ = bottle.request.environ
+            try:
+                self._policy.admit(environ)
+                response = handler(*args, **kwargs)
+            except ChiError as error:
+                response = respond(error)
+            for name, value in self._policy.cors(environ):
+                response.set_header(name, value)
+            return response
+
+        return guarded
+
+    def _plan(self) -> Plan:
+        environ = bottle.request.environ
+        return read_path(environ["REQUEST_URI"].partition("?")[0], environ["bottle.raw_path"])
+
+    def _forward(self, plan: Plan) -> bottle.HTTPResponse:
         environ, client = bottle.request.environ, bottle.request.environ["chi.client"]
         try:
-            report = policy.judge(environ, plan.members)
+            report = self._policy.judge(environ, plan.members)
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
                 return confirmation(plan.members)
@@ -1393,86 +1454,40 @@ def create_app(policy: Policy, miner: Miner) -> bottle.Bottle:
             raise method_error("GET, POST")
         query = environ["QUERY_STRING"]
         pretty = bool(query) and any(part.partition("=")[0] == "pretty" for part in query.split("&"))
-        if not policy.cors(environ):  # else headers are missing as well
+        if not self._policy.cors(environ):  # else headers are missing as well
             client.forwarded = (plan.request, pretty)
-        return respond(miner.ask(client, plan.request, pretty, shared=report))
+        return respond(self._miner.ask(client, plan.request, pretty, shared=report))
 
-    def read_url() -> Plan:
-        environ = bottle.request.environ
-        return read_path(environ["REQUEST_URI"].partition("?")[0], environ["bottle.raw_path"])
 
-    def get(path: str) -> bottle.HTTPResponse:
-        return forward(read_url())
+def bottle_error(error: bottle.HTTPError) -> bytes:
+    """Answer what bottle refuses: its own error pages are HTML."""
+    if error.status_code == 404:  # every path that begins with / has a route
+        ours = ChiError("bad-path", why="it does not begin with /")
+    elif error.status_code == 405:
+        ours = method_error(", ".join(sorted({*error.headers["Allow"].split(","), "HEAD"})))
+    else:
+        ours = ChiError("internal")
+    bottle.response.status, headers, body = answer(ours)
+    bottle.response.headers.update(headers)
+    return body
 
-    def post(path: str) -> bottle.HTTPResponse:
-        if bottle.request.environ["wsgi.input"].read():
-            raise ChiError("unexpected-body")
-        return forward(read_url())
 
-    def post_body() -> bottle.HTTPResponse:
-        return forward(read_body(bottle.request.environ["wsgi.input"].read()))
-
-    def healthz() -> bottle.HTTPResponse:
-        return respond(Reply(envelope("S", 200, "chi is alive")))
-
-    def readyz() -> bottle.HTTPResponse:
-        try:
-            miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}))
-        except ChiError as error:
-            raise ChiError("not-ready", why=error) from None
-        return respond(Reply(envelope("S", 200, f"miner {miner.name} answers")))
-
-    def favicon() -> bottle.HTTPResponse:
-        return bottle.HTTPResponse(b"", 204, {"Cache-Control": "max-age=86400"})
-
-    def robots() -> bottle.HTTPResponse:
-        return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
-
-    def guard(handler: Callable[..., Any]) -> Callable[..., Any]:
-        def guarded(*args: Any, **kwargs: Any) -> bottle.HTTPResponse:
-            environ = bottle.request.environ
-            try:
-                policy.admit(environ)
-                response = handler(*args, **kwargs)
-            except ChiError as error:
-                response = respond(error)
-            for name, value in policy.cors(environ):
-                response.set_header(name, value)
-            return response
-
-        return guarded
-
-    def bottle_error(error: bottle.HTTPError) -> bytes:
-        if error.status_code == 404:  # every path that begins with / has a route
-            ours = ChiError("bad-path", why="it does not begin with /")
-        elif error.status_code == 405:
-            allowed = set(error.headers["Allow"].split(",")) | {"HEAD"}
-            ours = method_error(", ".join(sorted(allowed)))
-        else:
-            ours = ChiError("internal")
-        bottle.response.status, headers, body = answer(ours)
-        bottle.response.headers.update(headers)
-        return body
-
-    def read_only() -> NoReturn:
-        raise method_error("GET, HEAD")
-
-    app.install(guard)
+def create_app(policy: Policy, miner: Miner) -> bottle.Bottle:
+    """Return the WSGI application."""
+    handlers = Handlers(policy, miner)
+    app = bottle.Bottle()
+    app.install(handlers.guard)
     app.default_error_handler = bottle_error
-    for path, method, handler in (
-        ("/healthz", "GET", healthz),
-        ("/healthz", "POST", read_only),
-        ("/readyz", "GET", readyz),
-        ("/readyz", "POST", read_only),
-        ("/favicon.ico", "GET", favicon),
-        ("/favicon.ico", "POST", read_only),
-        ("/robots.txt", "GET", robots),
-        ("/robots.txt", "POST", read_only),
-        ("/", "POST", post_body),
-        ("/<path:re:[\\s\\S]*>", "GET", get),
-        ("/<path:re:[\\s\\S]*>", "POST", post),
+    for path, get, post in (
+        ("/healthz", handlers.healthz, handlers.refuse_post),
+        ("/readyz", handlers.readyz, handlers.refuse_post),
+        ("/favicon.ico", handlers.favicon, handlers.refuse_post),
+        ("/robots.txt", handlers.robots, handlers.refuse_post),
+        ("/", functools.partial(handlers.get, "/"), handlers.post_body),
+        ("/<path:re:[\\s\\S]*>", handlers.get, handlers.post),  # everything else, newlines included
     ):
-        app.route(path, method, handler)
+        app.get(path, callback=get)
+        app.post(path, callback=post)
     return app
 
 
@@ -1676,7 +1691,8 @@ class Gateway:
 
     def wake(self) -> None:
         """End the wait for events; from any thread or signal handler."""
-        self.servers[0].trigger.pull_trigger()
+        with contextlib.suppress(OSError):  # run() has ended
+            self.servers[0].trigger.pull_trigger()
 
     def stop(self) -> None:
         """Begin to end run(): nothing new is accepted, and what is in flight gets DRAIN seconds."""
