@@ -159,6 +159,10 @@ class Settings:
         "--cors-origin", (), metavar="ORIGIN", type=origin, action="append",
         help="Let pages of this origin, such as http://grafana.lan:3000, read reports, may be given again",
     )  # fmt: skip
+    metrics_pool_user: bool = option(
+        "--metrics-pool-user", False, action="store_true",
+        help="Show the users of pools, often wallets, in /metrics and /status.json",
+    )  # fmt: skip
     log_level: str = option(
         "--log-level", "info", choices=("debug", "info", "warning", "error"),
         help="Least level that is logged, to standard error",
@@ -235,6 +239,7 @@ ERRORS = {
     ),
     "empty": (502, "The miner sent an empty reply: it may speak only the text protocol (cpuminer, ccminer)."),
     "text-protocol": (502, "The miner answered in the API's text protocol, not in JSON: {why}"),
+    "no-summary": (502, "The miner answers, but gives no summary of itself: {why}."),
     "not-json": (502, "The miner's reply is not JSON, and no repair is known: {why}."),
     "cut-off": (502, "The miner's reply was cut off after {size} bytes."),
     "too-deep": (502, "The miner's reply is nested more than {limit} levels deep."),
@@ -248,6 +253,8 @@ ERRORS = {
 }
 # These tell of the miner, not of its reply: it cannot be talked to.
 MINER_DOWN = frozenset({"refused", "unreachable", "unknown-host", "closed", "timeout"})
+# These tell that a client may not have what it asked for.
+DENIALS = frozenset({"token", "read-only", "cross-site", "confirm", "host"})
 
 
 class ChiError(Exception):
@@ -257,6 +264,7 @@ class ChiError(Exception):
         self.name = name
         self.status, message = ERRORS[name]
         self.headers = headers or ([("Retry-After", "1")] if self.status == 503 else [])
+        self.page: Any = None  # a bottle.HTTPResponse, where a person gets more than the message
         super().__init__(message.format(**values))
 
 
@@ -786,7 +794,8 @@ class Miner:
 
     def __init__(self, settings: Settings, sockets: dict[int, Any], helpers: Helpers) -> None:
         self.name = host_and_port(settings.api_host, settings.api_port)
-        self.counters: collections.Counter[str] = collections.Counter()
+        # Since the start: what is counted (an attribute of metrics.Own), and of which kind.
+        self.counters: collections.Counter[tuple[str, str]] = collections.Counter()
         # Called when the miner comes or goes: whether it answers, and a sentence that says so.
         self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
         self._settings = settings
@@ -930,7 +939,7 @@ class Miner:
         def landed(exchange: Exchange, outcome: bytes | ChiError) -> None:
             self._landed(question, exchange, outcome)
 
-        self.counters["requests"] += 1
+        self.counters["miner_requests", ""] += 1
         self._sent = now
         if not question.shared:
             self._held.clear()
@@ -988,17 +997,21 @@ class Miner:
         if exchange:
             question.exchanges.remove(exchange)
         if isinstance(outcome, Reply):
-            self.counters.update(outcome.repairs)
+            self.counters.update(("json_repairs", name) for name in outcome.repairs)
             if question.shared and asked is not None:
                 self._hold(question.key, asked, outcome)
+        elif exchange:
+            self.counters["miner_errors", outcome.name] += 1
         if not question.shared:
             self._held.clear()
             self._changed = time.monotonic()
         waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
         self._close_if_done(question)
+        served = [client for client in waiting if asked is None or client.arrived <= asked]
+        self.counters["coalesced_requests", ""] += max(0, len(served) - 1)
+        for client in served:
+            client.answers[question.key] = outcome
         for client in waiting:
-            if asked is None or client.arrived <= asked:
-                client.answers[question.key] = outcome
             client.resume()
 
     def _note(self, outcome: bytes | ChiError) -> None:
@@ -1015,7 +1028,10 @@ class Miner:
 
     def _recall(self, key: Key, client: Client) -> Reply | None:
         asked, reply = self._held.get(key, (float("-inf"), None))
-        return reply if asked >= client.arrived - self._settings.max_age else None
+        if reply is None or asked < client.arrived - self._settings.max_age:
+            return None
+        self.counters["coalesced_requests", ""] += 1
+        return reply
 
     def _hold(self, key: Key, asked: float, reply: Reply) -> None:
         if self._settings.max_age and asked > self._changed:
@@ -1377,12 +1393,45 @@ def confirmation(members: dict[str, Any]) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(page.encode("utf-8", "replace"), 403, CONFIRMATION_HEADERS)
 
 
+# What is counted, by the names of metrics.Own.
+COUNTED_BY_KIND = ("http_requests", "miner_errors", "denied_requests", "json_repairs")
+COUNTED = ("miner_requests", "coalesced_requests")
+STARTED = time.time()
+
+
+def process_figures() -> dict[str, float]:
+    """Return what /proc tells of this process, by the names of metrics.Own; less where there is no /proc."""
+    figures = {
+        "cpu_seconds": time.process_time(),
+        "max_descriptors": float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        "start_time": STARTED,
+    }
+    with contextlib.suppress(OSError):
+        figures["open_descriptors"] = float(len(os.listdir("/proc/self/fd")) - 1)  # less listdir()'s own
+        with open("/proc/self/statm", "rb") as statm:
+            figures["resident_bytes"] = float(int(statm.read().split()[1]) * resource.getpagesize())
+    return figures
+
+
+def scrape_timeout(environ: dict[str, Any]) -> float:
+    """Return how long Prometheus lets a scrape take, in seconds, less what the way there and back needs."""
+    try:
+        limit = float(environ.get("HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS", "inf"))
+    except ValueError:
+        return float("inf")
+    return max(limit - 0.5, limit / 2) if limit > 0 else float("inf")
+
+
 class Handlers:
     """What the routes lead to. The environ has `chi.client`, the Client, beside what WSGI puts there."""
 
-    def __init__(self, policy: Policy, miner: Miner) -> None:
+    def __init__(self, settings: Settings, policy: Policy, miner: Miner) -> None:
+        self._settings = settings
         self._policy = policy
         self._miner = miner
+        # What earlier scrapes found: the firmware, and which joined requests it does not take.
+        self._firmware = ""
+        self._refused: frozenset[str] = frozenset()
 
     def get(self, path: str) -> bottle.HTTPResponse:
         """GET (and HEAD) /<command>..."""
@@ -1410,6 +1459,71 @@ class Handlers:
             raise ChiError("not-ready", why=error) from None
         return respond(Reply(envelope("S", 200, f"miner {self._miner.name} answers")))
 
+    def metrics(self) -> bottle.HTTPResponse:
+        """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error."""
+        from chi import metrics  # here, as most who start chi never ask for them
+
+        client = bottle.request.environ["chi.client"]
+        limit = scrape_timeout(bottle.request.environ)
+        client.deadline = min(client.deadline, client.arrived + limit)
+        status: Any = None
+        commands: dict[str, bool] = {}
+        with contextlib.suppress(ChiError):  # which Miner has counted
+            status, commands = self._scrape(client)
+        counts: dict[str, dict[str, float]] = collections.defaultdict(dict)
+        for (what, kind), count in self._miner.counters.items():
+            counts[what][kind] = count
+        figures: dict[str, Any] = {what: counts[what] for what in COUNTED_BY_KIND}
+        figures.update({what: counts[what].get("", 0) for what in COUNTED}, **process_figures())
+        took = time.monotonic() - client.arrived
+        own = metrics.Own(__version__, scrape_duration=took, commands=commands, **figures)
+        body = metrics.prometheus(status, own, self._settings.metrics_pool_user)
+        headers = [("Content-Type", metrics.CONTENT_TYPE), *JSON_HEADERS[1:]]
+        return bottle.HTTPResponse(body, 200, headers)
+
+    def status(self) -> bottle.HTTPResponse:
+        """GET /status.json: the miner's state, alike for every firmware."""
+        from chi import metrics
+
+        status, _ = self._scrape(bottle.request.environ["chi.client"])
+        document = metrics.to_json(status, self._settings.metrics_pool_user)
+        return respond(Reply(ENCODER.encode(document).encode("ascii")))
+
+    def _scrape(self, client: Client) -> tuple[Any, dict[str, bool]]:
+        """Return the metrics.Status, and which commands for it succeeded; ChiError if there is none.
+
+        Run again after each Parked, it asks the same again and finds the answers there: so what is remembered
+        changes only at the end.
+        """
+        from chi import metrics
+
+        replies: dict[str, Any] = {}
+        refused, learnt = set(self._refused), set(self._refused)
+        known = self._firmware or metrics.UNKNOWN
+        while (request := metrics.next_request(replies, refused, known)) is not None:
+            reply = self._ask_parsed(client, request)
+            found = metrics.members(request, reply)
+            if found is not None:
+                replies.update(found)
+                continue
+            refused.add(request)
+            if reply is not None:  # a broken reply is no refusal to remember
+                learnt.add(request)
+        self._firmware, self._refused = metrics.firmware(replies, known), frozenset(learnt)
+        if not metrics.succeeded(replies.get("summary")):
+            raise ChiError("no-summary", why=_quote(str(replies.get("summary"))))
+        return metrics.normalise(replies, time.time()), metrics.command_success(replies, self._firmware)
+
+    def _ask_parsed(self, client: Client, command: str) -> Any:
+        """Return the parsed reply; None if it is broken, ChiError if it is of no use to ask for others."""
+        try:
+            return parse_json(self._miner.ask(client, encode_request({"command": command})).body)
+        except ChiError as error:
+            joining_failed = error.name == "closed" and "+" in command
+            if error.status in (503, 504) or (error.name in MINER_DOWN and not joining_failed):
+                raise
+            return None
+
     def favicon(self) -> bottle.HTTPResponse:
         """GET /favicon.ico: none; browsers need not ask again today."""
         return bottle.HTTPResponse(b"", 204, {"Cache-Control": "max-age=86400"})
@@ -1431,7 +1545,9 @@ class Handlers:
                 self._policy.admit(environ)
                 response = handler(*args, **kwargs)
             except ChiError as error:
-                response = respond(error)
+                if error.name in DENIALS:
+                    self._miner.counters["denied_requests", error.name] += 1
+                response = error.page or respond(error)
             for name, value in self._policy.cors(environ):
                 response.set_header(name, value)
             return response
@@ -1448,7 +1564,7 @@ class Handlers:
             report = self._policy.judge(environ, plan.members)
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
-                return confirmation(plan.members)
+                error.page = confirmation(plan.members)
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
@@ -1472,15 +1588,17 @@ def bottle_error(error: bottle.HTTPError) -> bytes:
     return body
 
 
-def create_app(policy: Policy, miner: Miner) -> bottle.Bottle:
+def create_app(settings: Settings, policy: Policy, miner: Miner) -> bottle.Bottle:
     """Return the WSGI application."""
-    handlers = Handlers(policy, miner)
+    handlers = Handlers(settings, policy, miner)
     app = bottle.Bottle()
     app.install(handlers.guard)
     app.default_error_handler = bottle_error
     for path, get, post in (
         ("/healthz", handlers.healthz, handlers.refuse_post),
         ("/readyz", handlers.readyz, handlers.refuse_post),
+        ("/metrics", handlers.metrics, handlers.refuse_post),
+        ("/status.json", handlers.status, handlers.refuse_post),
         ("/favicon.ico", handlers.favicon, handlers.refuse_post),
         ("/robots.txt", handlers.robots, handlers.refuse_post),
         ("/", functools.partial(handlers.get, "/"), handlers.post_body),
@@ -1541,7 +1659,7 @@ class Task(WSGITask):
 
     def finish(self) -> None:
         super().finish()
-        log_access(self)
+        account(self)
 
 
 class BadRequestTask(ErrorTask):
@@ -1555,7 +1673,7 @@ class BadRequestTask(ErrorTask):
 
     def finish(self) -> None:
         super().finish()
-        log_access(self)
+        account(self)
 
 
 def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
@@ -1568,11 +1686,13 @@ def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
     task.channel.write_soon(header if task.request.command == "HEAD" else header + what.body)
 
 
-def log_access(task: Task | BadRequestTask) -> None:
-    """One line per answered request, if asked for; without the parameter, which may be a secret."""
+def account(task: Task | BadRequestTask) -> None:
+    """Count an answered request, and log it if that is asked for."""
+    task.channel.server.task_dispatcher.miner.counters["http_requests", task.status[:3]] += 1
     request = task.request
     if request.client is None or not access_log.isEnabledFor(logging.INFO):
         return
+    # Without the parameter, which may be a secret.
     command = "/" + request.path[1:].partition("/")[0]
     if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
         command = "(odd)"
@@ -1659,7 +1779,7 @@ class Gateway:
         self._probed, self._probe_at = False, float("inf")
         adjustments = server_adjustments(listening)
         self.policy = policy
-        app = create_app(policy, self.miner)
+        app = create_app(settings, policy, self.miner)
         self.servers = [
             Server(
                 app,

@@ -416,4 +416,4 @@ def test_a_reply_is_counted_by_its_repairs(chi: Chi, miner: ScriptedMiner) -> No
     miner.script = [b'{"A":[,{"a":nan}]}\0']
     for _ in range(2):
         assert chi.get("/stats").headers["Chi-Repaired"] == "not-a-number, stray-comma"
-    assert chi.gateway.miner.counters["not-a-number"] == 2
+    assert chi.gateway.miner.counters["json_repairs", "not-a-number"] == 2

@@ -1,0 +1,223 @@
+"""packaging/monitoring: what others need to watch miners through chi, and that it fits what chi tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chi import metrics
+
+MONITORING = Path(__file__).resolve().parent.parent / "packaging" / "monitoring"
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is not installed")
+
+URLS = {"/metrics", "/status.json", "/healthz", "/readyz"}  # of chi's own, those that monitors ask for
+FAMILIES = {
+    "cgminer_up",
+    *(family.name for family in metrics.MINER_FAMILIES),
+    *(name for name, *_ in metrics.OWN_FAMILIES),
+}
+NAME = re.compile(r"\b(?:cgminer|chi|process)_[a-z_]+\b")
+
+
+def promtool(*arguments: str | Path, cwd: Path = MONITORING) -> str:
+    """What promtool says; AssertionError if it finds a fault."""
+    assert PROMTOOL is not None
+    command = [PROMTOOL, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def families_in(text: str) -> set[str]:
+    """The metric names in a text; not the strings in it, nor the names of snippets' own things."""
+    return set(NAME.findall(re.sub(r"chi_(?:miner_[a-z]+|token)\b(?!_)", "", text)))
+
+
+# --- Prometheus -----------------------------------------------------------------------------------
+
+
+@needs_promtool
+def test_scrape_example() -> None:
+    """Prometheus takes the example, with its rules."""
+    assert "1 rule files found" in promtool("check", "config", "prometheus.yml")
+
+
+@needs_promtool
+def test_alerts_fire_and_resolve() -> None:
+    """Promtool's own unit tests of the rules."""
+    promtool("test", "rules", "alerts_test.yml")
+
+
+def alerts() -> dict[str, str]:
+    """The rules' text, by name of the alert."""
+    parts = (MONITORING / "alerts.yml").read_text().split("- alert: ")[1:]
+    return {part.split("\n", 1)[0]: part for part in parts}
+
+
+def test_every_alert_is_tested() -> None:
+    """Each is shown to fire, before that not to, and to resolve."""
+    tests = (MONITORING / "alerts_test.yml").read_text()
+    for name in alerts():
+        assert len(re.findall(rf"alertname: {name}\n\s+exp_alerts:\n", tests)) == 1, name
+        assert len(re.findall(rf"alertname: {name}}}", tests)) >= 2, name
+
+
+def test_alerts_use_what_there_is() -> None:
+    """Every family in the rules and their tests exists."""
+    for name in ("alerts.yml", "alerts_test.yml"):
+        used = families_in((MONITORING / name).read_text())
+        assert used
+        assert used <= FAMILIES
+
+
+# --- Grafana --------------------------------------------------------------------------------------
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard."""
+    loaded: dict[str, Any] = json.loads((MONITORING / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Title and PromQL of each query, with the variables filled in as Grafana does."""
+    board = dashboard()
+    places = [("annotation", board["annotations"]["list"][0]["expr"])]
+    for panel in board["panels"]:
+        places += [(panel["title"], target["expr"]) for target in panel.get("targets", [])]
+    values = {"$instance": "miner1|miner2", "$job": "chi", "$__rate_interval": "2m"}
+    for title, expression in places:
+        for name, value in values.items():
+            expression = expression.replace(name, value)
+        assert "$" not in expression, title
+        yield title, expression
+
+
+LEFT_OUT = {  # in other words on it already, or of use to queries only
+    "cgminer_device_enabled",
+    "cgminer_device_hardware_errors_total",
+    "cgminer_device_hashes_total",
+    "cgminer_device_hashrate_hashes_per_second",
+    "cgminer_device_info",
+    "cgminer_pool_priority",
+    "cgminer_pool_share_difficulty",
+    "cgminer_pool_shares_stale_total",
+    "cgminer_share_difficulty_accepted_total",
+    "cgminer_share_difficulty_rejected_total",
+    "cgminer_shares_stale_total",
+}
+
+
+def test_dashboard_uses_what_there_is() -> None:
+    """Every family in a query exists, and of the miner's, the dashboard leaves out only these."""
+    used = set().union(*(families_in(expression) for _, expression in queries()))
+    assert used <= FAMILIES
+    assert {family.name for family in metrics.MINER_FAMILIES} - used == LEFT_OUT
+
+
+@needs_promtool
+def test_dashboard_queries_parse(tmp_path: Path) -> None:
+    """Prometheus understands every query."""
+    expressions = [expression for _, expression in queries()]
+    rules = [{"record": f"query:{n}", "expr": expression} for n, expression in enumerate(expressions)]
+    file = tmp_path / "rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
+    assert f"{len(rules)} rules found" in promtool("check", "rules", file)
+
+
+def test_dashboard_narrows_to_a_miner() -> None:
+    """Each query follows the variables, and the table's link sets one."""
+    board = dashboard()
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "job", "instance"]
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            selectors = re.findall(r"\{[^{}]*\}", target["expr"])
+            assert selectors
+            assert {*selectors} == {'{job="$job", instance=~"$instance"}'}, panel["title"]
+            assert len(selectors) == len(NAME.findall(target["expr"])), panel["title"]
+    assert "var-instance=${__value.raw}" in json.dumps(board)
+
+
+def test_one_unit_per_plot() -> None:
+    """Every panel has a unit, the same for all it shows; only the table's columns have their own."""
+    for panel in dashboard()["panels"]:
+        if panel["type"] == "row":
+            continue
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        if panel["type"] != "table":
+            assert panel["fieldConfig"]["overrides"] == [], panel["title"]
+
+
+def test_dashboard_layout() -> None:
+    """Panels have an id each and do not overlap."""
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    covered: set[tuple[int, int]] = set()
+    for panel in panels:
+        grid = panel["gridPos"]
+        cells = {(grid["x"] + x, grid["y"] + y) for x in range(grid["w"]) for y in range(grid["h"])}
+        assert grid["x"] + grid["w"] <= 24
+        assert not covered & cells, panel["title"]
+        covered |= cells
+
+
+# --- Others ---------------------------------------------------------------------------------------
+
+SNIPPETS = ("home-assistant.yaml", "telegraf.conf", "uptime-kuma.md", "zabbix-template.yaml")
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_urls_are_chis(name: str) -> None:
+    """Each URL in a snippet is one that chi has."""
+    text = (MONITORING / name).read_text(encoding="utf-8")
+    paths = re.findall(r"https?://[^\s/\"'`]+(/[^\s\"'`]*)", text)
+    assert paths
+    assert set(paths) <= URLS
+
+
+def test_every_file_is_known() -> None:
+    """Nothing is here that no test reads."""
+    ours = {"prometheus.yml", "alerts.yml", "alerts_test.yml", "grafana-dashboard.json", *SNIPPETS}
+    assert {path.name for path in MONITORING.iterdir()} == ours
+
+
+def test_zabbix_reads_what_there_is() -> None:
+    """Every pattern is a family."""
+    text = (MONITORING / "zabbix-template.yaml").read_text(encoding="utf-8")
+    used = families_in(text)
+    assert used
+    assert used <= FAMILIES
+    identifiers = re.findall(r"uuid: (\w+)", text)
+    assert len(set(identifiers)) == len(identifiers)
+    assert all(re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", found) for found in identifiers)
+
+
+CLASSES = {"rig": metrics.Rig, "pools": metrics.Pool, "chains": metrics.Chain, "fans": metrics.Fan}
+
+
+def test_json_readers_read_what_there_is() -> None:
+    """Every member of /status.json that Home Assistant and Uptime Kuma read exists."""
+    names = {kind: {field.name for field in dataclasses.fields(found)} for kind, found in CLASSES.items()}
+    text = (MONITORING / "home-assistant.yaml").read_text(encoding="utf-8")
+    read = re.findall(r"value_json\.(rig)\.(\w+)|get\('(rig)', \{\}\)\.get\('(\w+)'\)", text)
+    for template in re.findall(r"\{\{[^}]*value_json.*?\}\}", text):
+        listed = re.search(r"value_json\.(?:get\(')?(pools|chains|fans)", template)
+        attributes = re.findall(r"attribute='(\w+)'|selectattr\('(\w+)'\)", template)
+        assert bool(listed) == bool(attributes)
+        read += [(listed[1], "".join(found)) for found in attributes if listed]
+    text = (MONITORING / "uptime-kuma.md").read_text(encoding="utf-8")
+    read += re.findall(r"\b(rig|chains|fans)\.(\w+)", text)
+    assert len(read) > 10
+    for found in read:
+        kind, name = filter(None, found)
+        assert name in names[kind]
