@@ -1109,6 +1109,7 @@ class Policy:
         if not isinstance(command, str) or not REPORT_MEMBERS.issuperset(members):
             return False
         plain = isinstance(parameter, (str, int, float)) and not isinstance(parameter, bool)
+        plain = plain and isinstance(members.get("new_api", True), bool)
         return plain and self._reports.issuperset(command.split("+"))
 
     def admit(self, environ: dict[str, Any]) -> None:

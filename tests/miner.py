@@ -19,8 +19,8 @@ RESET = "reset"  # end it with RST
 HOLD = "hold"  # leave it open until the peer or the miner closes
 SHUT = "shut"  # end the stream, but wait for the peer to close
 
-# bytes are sent; a number is a pause in seconds; an Event is waited for; a Barrier likewise.
-Step = Union[bytes, float, str, threading.Event]
+# bytes are sent; a number is a pause in seconds; an Event is waited for; a function gets the socket.
+Step = Union[bytes, float, str, threading.Event, Callable[[socket.socket], object]]
 Script = Callable[[bytes], Iterable[Step]]
 
 
@@ -146,6 +146,8 @@ class ScriptedMiner:
         elif step == RESET:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return False
+        elif callable(step):
+            step(sock)
         elif step in (HOLD, SHUT):
             if step == SHUT:
                 sock.shutdown(socket.SHUT_WR)
