@@ -52,7 +52,7 @@ import bottle
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 
@@ -279,6 +279,7 @@ class ChiError(Exception):
 # string-aware by construction, and linear: no pattern can scan the same characters from two starts.
 
 ESCAPED_BACKSLASH, ESCAPED_QUOTE, STATUS_KEY = "\ud800", "\ud801", "\ud802"
+ONE_KIND = bytes.maketrans(b"[{]}", b"(())")
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -317,13 +318,13 @@ def _no_constant(name: str) -> NoReturn:
 def _too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False  # nearly every reply
-    brackets = _split(text)[0].encode("ascii", "ignore").translate(None, NO_BRACKETS)
-    for _ in range(MAX_DEPTH):  # each turn takes the innermost pairs away
-        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    brackets = _split(text)[0].encode("ascii", "ignore").translate(ONE_KIND, NO_BRACKETS)
+    for _ in range(MAX_DEPTH):  # each turn takes the innermost level away
+        shorter = brackets.replace(b"()", b"")
         if len(shorter) == len(brackets):
             break
         brackets = shorter
-    return brackets.count(b"[") + brackets.count(b"{") > MAX_DEPTH
+    return b"()" in brackets or brackets.count(b"(") > MAX_DEPTH
 
 
 def _split(text: str) -> tuple[str, list[str]]:
@@ -533,7 +534,10 @@ def host_and_port(host: str, port: int) -> str:
 
 def look_up(host: str, port: int, flags: int = 0) -> Addresses:
     """Return where `host`, a name or an IP literal, is reached; socket.gaierror if it is unknown."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError:  # a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "it is no host name") from None
     return [(family, address) for family, _, _, _, address in found]
 
 
@@ -563,7 +567,7 @@ class Exchange:
         self._socket: socket.socket | None = None
         self._data = bytearray()
         self._finished = False
-        self._checked = 0  # length at the last check for a complete reply without NUL
+        self._checked = self._settled = 0  # length at the last looks whether it is complete without NUL
 
     def connect(self, addresses: Addresses) -> None:
         """Send the request to the first of `addresses` that accepts."""
@@ -649,7 +653,8 @@ class Exchange:
             self._received(chunk)
 
     def handle_expt_event(self) -> None:
-        """Urgent data is none of the API's."""
+        """Urgent data is none of the API's; poll() tells of it until something else is read."""
+        self.handle_read_event()
 
     def handle_close(self) -> None:
         if self.asked is not None:  # else handle_write_event() has seen the error already
@@ -671,16 +676,17 @@ class Exchange:
             self.finish(bytes(self._data) if self._data else ChiError("empty"))
         elif chunk.rstrip().endswith((b"}", b"]")) and len(self._data) >= 2 * self._checked:
             # Doubling keeps the checks of a reply that drips in linear in its length.
+            self._checked = len(self._data)
             self._finish_if(parse_json)
 
     def settle(self) -> None:
         """Take what has come as the reply if it is complete: nothing has come for QUIET seconds."""
-        if len(self._data) > self._checked:
+        if len(self._data) > self._settled:
+            self._settled = len(self._data)
             # Repairs of more would hold up the event loop.
             self._finish_if(read_reply if len(self._data) <= LARGE else parse_json)
 
     def _finish_if(self, check: Callable[[bytes], object]) -> None:
-        self._checked = len(self._data)
         try:
             check(bytes(self._data))
         except (ValueError, ChiError):
@@ -1632,11 +1638,19 @@ class Request(HTTPRequestParser):
     arrived = 0.0
     raw = b""
 
+    def parse_header(self, header_plus: bytes) -> None:
+        """As waitress, which lets some faults through: http://[/, a Content-Length of 5,000 digits."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            raise ParsingError(str(error)[:60]) from None
+
     def received(self, data: bytes) -> int:
         whole = not self.header_plus and self.body_rcv is None
         count: int = super().received(data)
         if self.completed:
             self.arrived = time.monotonic()
+            self.expect_continue = False  # there is nothing to go on with; waitress would wait for it
             if whole and self.body_rcv is None:
                 self.raw = data[:count]
         return count
@@ -1730,6 +1744,10 @@ class Channel(HTTPChannel):
         except Parked:
             return
         self.began = time.monotonic()
+
+    def handle_expt_event(self) -> None:
+        """HTTP has no urgent data, and poll() would tell of it again and again."""
+        self.handle_close()
 
     def handle_write(self) -> None:
         super().handle_write()
