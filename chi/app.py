@@ -1123,7 +1123,7 @@ class Policy:
         for host in named_hosts(environ):
             if not self._is_ours(host):
                 raise ChiError("host", host=_quote(host), bare=host_name(host)[:60] or "NAME")
-        if self._settings.private and environ["PATH_INFO"] != "/healthz":
+        if self._settings.private and environ["bottle.raw_path"] != "/healthz":
             self._check_token(environ)
 
     def judge(self, environ: dict[str, Any], members: dict[str, Any]) -> bool:
@@ -1327,23 +1327,30 @@ class Plan(NamedTuple):
     request: bytes
 
 
-@functools.lru_cache(maxsize=64)  # pollers ask for the same again and again
-def read_path(uri: str, path: str) -> Plan:
-    """Return what a path asks for: /<command>[+command...]/[parameter].
-
-    `uri` is the path as it came, `path` is percent-decoded, and both are Latin-1 of the bytes (WSGI).
-    """
-    if BAD_ESCAPE.search(uri):
+def check_path(environ: dict[str, Any]) -> None:
+    """Refuse a path that is not percent-encoded UTF-8: bottle leaves out what it cannot decode."""
+    if BAD_ESCAPE.search(environ["REQUEST_URI"].partition("?")[0]):
         raise ChiError("bad-path", why="a % is not followed by two hexadecimal digits (a % itself is %25)")
     try:
-        path = path.encode("latin-1").decode("utf-8")
+        environ["bottle.raw_path"].encode("latin-1").decode("utf-8")
     except UnicodeDecodeError as error:
         raise ChiError("bad-path", why=error) from None
+
+
+def read_path(path: str) -> Plan:
+    """Return what a path asks for: /<command>[+command...]/[parameter], percent-decoded."""
     command, _, parameter = path[1:].partition("/")
     members = {"command": command or ROOT}
     if parameter:
         members["parameter"] = parameter
     return Plan(members, encode_request(members))
+
+
+def read_input(environ: dict[str, Any]) -> bytes:
+    """Return the body of a request, also to a handler that is run again."""
+    environ["wsgi.input"].seek(0)
+    body: bytes = environ["wsgi.input"].read()
+    return body
 
 
 def read_body(body: bytes) -> Plan:
@@ -1442,17 +1449,17 @@ class Handlers:
 
     def get(self, path: str) -> bottle.HTTPResponse:
         """GET (and HEAD) /<command>..."""
-        return self._forward(self._plan())
+        return self._forward(read_path(bottle.request.environ["PATH_INFO"]))
 
     def post(self, path: str) -> bottle.HTTPResponse:
         """POST /<command>..."""
-        if bottle.request.environ["wsgi.input"].read():
+        if read_input(bottle.request.environ):
             raise ChiError("unexpected-body")
-        return self._forward(self._plan())
+        return self._forward(read_path(bottle.request.environ["PATH_INFO"]))
 
     def post_body(self) -> bottle.HTTPResponse:
         """POST /."""
-        return self._forward(read_body(bottle.request.environ["wsgi.input"].read()))
+        return self._forward(read_body(read_input(bottle.request.environ)))
 
     def healthz(self) -> bottle.HTTPResponse:
         """GET /healthz: the process is alive."""
@@ -1539,8 +1546,8 @@ class Handlers:
         """GET /robots.txt: nothing here is for search engines."""
         return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
 
-    def refuse_post(self) -> NoReturn:
-        """POST to what can only be read."""
+    def refuse(self) -> NoReturn:
+        """Any other method for what can only be read."""
         raise method_error("GET, HEAD")
 
     def guard(self, handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -1550,6 +1557,7 @@ class Handlers:
             environ = bottle.request.environ
             try:
                 self._policy.admit(environ)
+                check_path(environ)
                 response = handler(*args, **kwargs)
             except ChiError as error:
                 if error.name in DENIALS:
@@ -1560,10 +1568,6 @@ class Handlers:
             return response
 
         return guarded
-
-    def _plan(self) -> Plan:
-        environ = bottle.request.environ
-        return read_path(environ["REQUEST_URI"].partition("?")[0], environ["bottle.raw_path"])
 
     def _forward(self, plan: Plan) -> bottle.HTTPResponse:
         environ, client = bottle.request.environ, bottle.request.environ["chi.client"]
@@ -1601,18 +1605,20 @@ def create_app(settings: Settings, policy: Policy, miner: Miner) -> bottle.Bottl
     app = bottle.Bottle()
     app.install(handlers.guard)
     app.default_error_handler = bottle_error
-    for path, get, post in (
-        ("/healthz", handlers.healthz, handlers.refuse_post),
-        ("/readyz", handlers.readyz, handlers.refuse_post),
-        ("/metrics", handlers.metrics, handlers.refuse_post),
-        ("/status.json", handlers.status, handlers.refuse_post),
-        ("/favicon.ico", handlers.favicon, handlers.refuse_post),
-        ("/robots.txt", handlers.robots, handlers.refuse_post),
-        ("/", functools.partial(handlers.get, "/"), handlers.post_body),
-        ("/<path:re:[\\s\\S]*>", handlers.get, handlers.post),  # everything else, newlines included
+    for path, handler in (
+        ("/healthz", handlers.healthz),
+        ("/readyz", handlers.readyz),
+        ("/metrics", handlers.metrics),
+        ("/status.json", handlers.status),
+        ("/favicon.ico", handlers.favicon),
+        ("/robots.txt", handlers.robots),
     ):
-        app.get(path, callback=get)
-        app.post(path, callback=post)
+        app.get(path, callback=handler)
+        app.route(path, ["POST", "ANY"], handlers.refuse)
+    everything = "/<path:re:[\\s\\S]*>"  # newlines included
+    app.post("/", callback=handlers.post_body)
+    app.get(everything, callback=handlers.get)
+    app.post(everything, callback=handlers.post)
     return app
 
 
@@ -1624,6 +1630,7 @@ GRACE = 0.3  # how long after SIGTERM an idle connection may still send a reques
 DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
 PROBE_AFTER = 3.0  # from the miner's first answer to the question whether it may be changed
 SLICE = 0.01  # how long the loop answers before it looks for new requests
+LINGER = 2.0  # how long a client that was refused may go on sending; looked at with the idle ones
 HEADER_TIME = 30  # a request must have come whole after this long; dripping ones are closed
 MAX_DESCRIPTORS = 1024  # room for every viewer of a LAN; what looks at each costs 2 ms a turn then
 SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log, what Python opens
@@ -1683,7 +1690,7 @@ class BadRequestTask(ErrorTask):
     def execute(self) -> None:
         error = self.request.error
         body = envelope("E", error.code, f"{error.reason}: {error.body}")
-        self.close_on_finish = True
+        self.close_on_finish = self.channel.refused = True
         write_answer(self, Answer(error.code, [*JSON_HEADERS, ("Connection", "close")], body))
 
     def finish(self) -> None:
@@ -1728,6 +1735,8 @@ class Channel(HTTPChannel):
     error_task_class = BadRequestTask
     began = 0.0  # when the request that is being received began, or the last one ended
     delayed = False  # whether the next request waits until the reply before it is sent
+    refused = False  # whether what came was no request: the client may still be sending
+    lingering = 0.0  # until when what it sends is read and thrown away
 
     def received(self, data: bytes) -> bool:
         if self.request is None:
@@ -1744,6 +1753,25 @@ class Channel(HTTPChannel):
         except Parked:
             return
         self.began = time.monotonic()
+
+    def readable(self) -> bool:
+        return bool(self.lingering or super().readable())
+
+    def handle_read(self) -> None:
+        if self.lingering:
+            self.recv(LARGE)
+        else:
+            super().handle_read()
+
+    def handle_close(self) -> None:
+        # Closed at once, what the client sends would be answered with a reset, and it would lose our answer.
+        if self.refused and self.connected and not self.lingering:
+            self.lingering = time.monotonic() + LINGER
+            self.will_close = False
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+                return
+        super().handle_close()
 
     def handle_expt_event(self) -> None:
         """HTTP has no urgent data, and poll() would tell of it again and again."""
@@ -1780,7 +1808,8 @@ class Server(TcpWSGIServer):
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
         for channel in self.active_channels.values():
-            if channel.request is not None and time.monotonic() - channel.began > HEADER_TIME:
+            late = channel.request is not None and time.monotonic() - channel.began > HEADER_TIME
+            if late or 0 < channel.lingering < time.monotonic():
                 channel.will_close = True
 
 
@@ -2042,7 +2071,7 @@ def make_parser() -> argparse.ArgumentParser:
         keywords = dict(field.metadata)
         names = keywords.pop("names")
         # A default that is empty is told by the help text, or need not be.
-        default = argparse.SUPPRESS if field.default in ((), "", False) else field.default
+        default = argparse.SUPPRESS if field.default in ((), "") or field.default is False else field.default
         parser.add_argument(*names, dest=field.name, default=default, **keywords)
     for name, text in (
         ("demo", "Serve a simulated miner"),
