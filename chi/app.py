@@ -87,16 +87,21 @@ def filled(text: str) -> str:
 
 def word(text: str) -> str:
     """Convert for argparse a name of a command or a host: without a port, a path or a +."""
-    if not re.fullmatch(r"\*|[\w.-]+", text):
+    if not re.fullmatch(r"[\w.-]+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a single name")
     return text
 
 
+def word_or_any(text: str) -> str:
+    """Convert for argparse a name, or * for any."""
+    return text if text == "*" else word(text)
+
+
 def origin(text: str) -> str:
-    """Convert for argparse an origin (RFC 6454): scheme, host and port, nothing behind them."""
-    if not re.fullmatch(r"https?://[^/?#\s]+", text):
+    """Convert for argparse an origin (RFC 6454) to what browsers send: without a default port."""
+    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not an origin such as http://grafana.lan:3000")
-    return text.lower()
+    return re.sub(r"^(http(?=:.*:80$)|https(?=:.*:443$))(.*):[0-9]+$", r"\1\2", text.lower())
 
 
 def option(names: str, default: Any, **keywords: Any) -> Any:
@@ -152,7 +157,7 @@ class Settings:
         "--private", False, action="store_true", help="Answer nothing but /healthz without the token"
     )
     host: tuple[str, ...] = option(
-        "--host", (), metavar="NAME", type=word, action="append",
+        "--host", (), metavar="NAME", type=word_or_any, action="append",
         help="Name by which clients may call this server, may be given again; * is any",
     )  # fmt: skip
     cors_origin: tuple[str, ...] = option(
@@ -976,7 +981,9 @@ class Miner:
         """Take what an exchange ended with; large replies are checked in a thread."""
         self._exchanges.remove(exchange)
         self._spent.append(exchange)
-        self._note(outcome)
+        alone = exchange.started < self._heard  # others were answered meanwhile
+        if not (alone and isinstance(outcome, ChiError) and outcome.name == "timeout"):
+            self._note(outcome)
         if isinstance(outcome, ChiError):
             self._answer(question, exchange, outcome)
             return
@@ -1069,7 +1076,7 @@ REPORTS = frozenset(name for names in REPORTS_BY_FIRMWARE.values() for name in n
 REPORT_MEMBERS = frozenset({"command", "parameter", "new_api"})
 # Where a name can only be a host of the LAN: no public page can have it as its own (DNS rebinding).
 LOCAL_DOMAINS = (".local", ".lan", ".home.arpa", ".internal")
-MIN_TOKEN = 16  # characters
+MIN_TOKEN, MAX_TOKEN = 16, 4096  # characters
 LOG_PAUSE = 10.0  # seconds between lines about wrong tokens
 
 
@@ -1084,7 +1091,7 @@ class Policy:
         self._settings = settings
         self._reports = REPORTS.union(settings.report)
         own_name = socket.gethostname().lower()
-        self._hosts = {"localhost", own_name, *(name.lower() for name in settings.host)}
+        self._hosts = {"localhost", own_name, *(name.lower() for name in settings.host)} - {""}
         self._token = read_token(settings.token_file) if settings.token_file else b""
         self._wrong_tokens, self._log_next = 0, 0.0
 
@@ -1106,7 +1113,7 @@ class Policy:
 
     def learn_name(self, name: object) -> None:
         """Take a name for this machine's own; its FQDN, which may take long to be looked up."""
-        if isinstance(name, str):
+        if isinstance(name, str) and name:
             self._hosts.add(name.lower())
 
     def is_report(self, members: dict[str, Any]) -> bool:
@@ -1177,7 +1184,7 @@ def read_token(path: str) -> bytes:
     """Return the token in a file; ValueError says why it is none."""
     try:
         with open(path, "rb") as file:
-            mode, token = os.fstat(file.fileno()).st_mode, file.read(4096).strip()
+            mode, token = os.fstat(file.fileno()).st_mode, file.read(MAX_TOKEN + 2).strip()
     except OSError as error:
         raise ValueError(error.strerror) from None
     if mode & 0o007:
@@ -1186,6 +1193,8 @@ def read_token(path: str) -> bytes:
         raise ValueError("it is empty")
     if len(token) < MIN_TOKEN:
         raise ValueError(f"its token has {len(token)} characters, fewer than {MIN_TOKEN}")
+    if len(token) > MAX_TOKEN:
+        raise ValueError(f"its token has more than {MAX_TOKEN} characters")
     if not re.fullmatch(rb"[!-~]+", token):
         raise ValueError("its token must be one word of printable ASCII, as HTTP headers can carry")
     return token
@@ -1637,6 +1646,15 @@ SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log,
 EVICT_AHEAD = 8  # so many below the limit, idle connections begin to make room
 
 
+def without_path(record: logging.LogRecord) -> bool:
+    """Take the path out of waitress's messages: it may hold a secret."""
+    record.msg = str(record.msg).partition(" while serving ")[0]
+    return True
+
+
+logging.getLogger("waitress").addFilter(without_path)
+
+
 class Request(HTTPRequestParser):
     """A client's HTTP request as waitress parses it, stamped when it is complete."""
 
@@ -1733,10 +1751,14 @@ class Channel(HTTPChannel):
     parser_class = Request
     task_class = Task
     error_task_class = BadRequestTask
-    began = 0.0  # when the request that is being received began, or the last one ended
+    began: float  # when the request that is being received began, or the last one ended
     delayed = False  # whether the next request waits until the reply before it is sent
     refused = False  # whether what came was no request: the client may still be sending
     lingering = 0.0  # until when what it sends is read and thrown away
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.began = time.monotonic()
 
     def received(self, data: bytes) -> bool:
         if self.request is None:
@@ -1784,6 +1806,14 @@ class Channel(HTTPChannel):
             self.server.task_dispatcher.resume(self)
 
     @property
+    def has_unread(self) -> bool:
+        """Whether the client has sent what is not read yet."""
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    @property
     def idle(self) -> bool:
         """Whether it can be closed with no answer lost."""
         return not self.requests and not self.total_outbufs_len and not self.will_close
@@ -1797,13 +1827,23 @@ class Server(TcpWSGIServer):
     def pull_trigger(self) -> None:
         """Handlers run in the loop: it need not be woken."""
 
+    def readable(self) -> bool:
+        if self.in_connection_overflow:  # those that were busy may be idle by now
+            self._make_room()
+        return bool(super().readable())
+
     def handle_accept(self) -> None:
-        # At the limit the connection idle for longest goes: nobody can lock others out by connecting.
         if len(self._map) >= self.adj.connection_limit - EVICT_AHEAD:
-            idle = [entry for entry in self._map.values() if isinstance(entry, Channel) and entry.idle]
-            if idle:
-                min(idle, key=lambda channel: channel.began).will_close = True
+            self._make_room()
         super().handle_accept()
+
+    def _make_room(self) -> None:
+        """Close the connection that is idle for longest: nobody can lock others out by connecting."""
+        idle = [entry for entry in self._map.values() if isinstance(entry, Channel) and entry.idle]
+        for channel in sorted(idle, key=lambda channel: channel.began):
+            if not channel.has_unread:
+                channel.will_close = True
+                return
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
@@ -1880,12 +1920,11 @@ class Gateway:
             now = time.monotonic()
             if now >= self._probe_at:
                 self._probe()
-            timeout = self.miner.turn(now)
+            timeout = min(self.miner.turn(now), self._notifier.ping(now))
             if self.stopping:
                 timeout = TICK
             if self._ready:
                 timeout = 0.0
-            self._notifier.ping()
         wasyncore.close_all(self.sockets)
 
     def _serve(self, until: float) -> None:
@@ -1993,19 +2032,21 @@ class Notifier:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             try:
                 sock.connect(address)
                 sock.send(message.encode())
             except OSError as error:
                 log.debug("systemd cannot be notified: %s", error)
 
-    def ping(self) -> None:
-        """Tell the watchdog, in time, that the event loop turns."""
-        now = time.monotonic()
-        if self._interval and now >= self._next_ping:
+    def ping(self, now: float) -> float:
+        """Tell the watchdog, in time, that the event loop turns; return seconds until the next time."""
+        if not self._interval:
+            return IDLE
+        if now >= self._next_ping:
             self._next_ping = now + self._interval
             self.send("WATCHDOG=1")
+        return self._next_ping - now
 
 
 def open_sockets(settings: Settings) -> list[socket.socket]:
