@@ -10,7 +10,7 @@ PACKAGE = setup.py pyproject.toml $(wildcard README.md chi/*.py chi/*.html chi/p
 OLDEST_BOTTLE = $(shell $(PYTHON) -c 'import sys; print("0.12.23" if sys.version_info < (3, 13) else "0.13.0")')
 OLDEST = bottle==$(OLDEST_BOTTLE) waitress==2.1.2
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench deb ipk apk e2e clean
 # Also under -j: pip's builds share this directory, and two test runs at once would disturb each other's clocks.
 .NOTPARALLEL:
 
@@ -34,6 +34,20 @@ lint: .venv-newest/.ready ## ruff and mypy
 bench: .venv-wheel/.ready ## what chi costs, against a bare bottle + waitress application (about 3 minutes)
 	.venv-wheel/bin/python tests/bench/bench.py
 
+deb: ## the Debian package, built in a trixie system, in dist/ (as root)
+	tests/e2e/debian/run build trixie dist
+
+ipk: ## the package for OpenWrt 24.10, in dist/ (needs Python 3.11)
+	$(PYTHON) packaging/openwrt/build ipk
+
+apk: ## the package for OpenWrt 25.12, in dist/ (needs Python 3.13 and apk-tools 3)
+	$(PYTHON) packaging/openwrt/build apk
+
+e2e: ## the packages, a browser and Prometheus, for real (as root, about 15 minutes)
+	tests/e2e/openwrt/run
+	tests/e2e/monitoring/run
+	tests/e2e/debian/run
+
 clean: ## remove everything that was made
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -50,7 +64,7 @@ clean: ## remove everything that was made
 # What a user gets: the wheel and its dependencies in an environment with nothing else. A build/ left over
 # from before would put files into the wheel that are no longer in chi/.
 .venv-wheel/.ready: $(PACKAGE)
-	rm -rf build dist
+	rm -rf build dist/*.whl
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(@D)/bin/python $(INSTALL) dist/*.whl

@@ -725,7 +725,7 @@ class Parked(BaseException):
 class Client:
     """One HTTP request that may wait for the miner. Times are those of time.monotonic()."""
 
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "raw", "resume")
+    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "raw", "resume")
 
     def __init__(self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None]) -> None:
         self.arrived = arrived
@@ -734,6 +734,7 @@ class Client:
         self.resume = resume  # has the handler run again
         self.answers: dict[Key, Outcome] = {}
         self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
+        self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
 
 
 class Question:
@@ -812,6 +813,7 @@ class Miner:
         self._settings = settings
         self._sockets = sockets
         self._helpers = helpers
+        self.trouble = ""  # while it does not answer, the name of the error
         self._answers: bool | None = None  # None: nobody has asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
         self._shared: dict[Key, Question] = {}
@@ -1032,6 +1034,7 @@ class Miner:
         answers = not (isinstance(outcome, ChiError) and outcome.name in MINER_DOWN)
         if not answers and not self._literal:
             self._addresses = []  # the name may have moved
+        self.trouble = outcome.name if isinstance(outcome, ChiError) and not answers else ""
         if answers is self._answers:
             return
         self._answers = answers
@@ -1521,20 +1524,20 @@ class Handlers:
         from chi import metrics
 
         replies: dict[str, Any] = {}
-        refused, learnt = set(self._refused), set(self._refused)
-        known = self._firmware or metrics.UNKNOWN
+        client.known = client.known or (self._firmware or metrics.UNKNOWN, self._refused)
+        known, refused = client.known[0], set(client.known[1])
         while (request := metrics.next_request(replies, refused, known)) is not None:
-            reply = self._ask_parsed(client, request)
-            found = metrics.members(request, reply)
-            if found is not None:
+            found = metrics.members(request, self._ask_parsed(client, request))
+            if found is None:
+                refused.add(request)
+            else:
                 replies.update(found)
-                continue
-            refused.add(request)
-            if reply is not None:  # a broken reply is no refusal to remember
-                learnt.add(request)
-        self._firmware, self._refused = metrics.firmware(replies, known), frozenset(learnt)
         if not metrics.succeeded(replies.get("summary")):
-            raise ChiError("no-summary", why=_quote(str(replies.get("summary"))))
+            said = metrics.text(metrics.envelope(replies.get("summary")).get("Msg"))
+            self._miner.counters["miner_errors", "no-summary"] += 1
+            raise ChiError("no-summary", why=_quote(said) if said else "there is none in its reply")
+        # Who tells one by one what it did not tell joined does not join, however it said so.
+        self._firmware, self._refused = metrics.firmware(replies, known), frozenset(refused)
         return metrics.normalise(replies, time.time()), metrics.command_success(replies, self._firmware)
 
     def _ask_parsed(self, client: Client, command: str) -> Any:
@@ -1637,6 +1640,8 @@ OWN_PATHS = frozenset({"/healthz", "/favicon.ico", "/robots.txt"})  # need no mi
 
 GRACE = 0.3  # how long after SIGTERM an idle connection may still send a request
 DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
+LOOK = 10.0  # how often systemd's status line is made sure of, also while nobody asks
+STORED = "chi"  # name of the listening sockets in systemd's descriptor store
 PROBE_AFTER = 3.0  # from the miner's first answer to the question whether it may be changed
 SLICE = 0.01  # how long the loop answers before it looks for new requests
 LINGER = 2.0  # how long a client that was refused may go on sending; looked at with the idle ones
@@ -1864,6 +1869,10 @@ class Gateway:
         self._ready: collections.deque[Channel] = collections.deque()
         self._stopping, self._notified_stop = float("inf"), False
         self._notifier = Notifier(os.environ)
+        self._listening = listening
+        self._look_at = time.monotonic() if self._notifier.listens else float("inf")
+        self._healthy = "answers"  # how a miner is described that does
+        self._state = self._since = ""  # what systemd was told last, and since when the miner is down
         self._probed, self._probe_at = False, float("inf")
         adjustments = server_adjustments(listening)
         self.policy = policy
@@ -1911,6 +1920,7 @@ class Gateway:
         """Serve until stop()."""
         self.miner.on_change = self._miner_changed
         self.helpers.submit(socket.getfqdn, self.policy.learn_name)
+        self._notifier.store(self._listening)
         self._notifier.send("READY=1")
         timeout = 0.0
         while not self._drained():
@@ -1920,6 +1930,8 @@ class Gateway:
             now = time.monotonic()
             if now >= self._probe_at:
                 self._probe()
+            if now >= self._look_at:
+                self._look(now)
             timeout = min(self.miner.turn(now), self._notifier.ping(now))
             if self.stopping:
                 timeout = TICK
@@ -1970,7 +1982,8 @@ class Gateway:
 
     def _miner_changed(self, answers: bool, sentence: str) -> None:
         log.log(logging.INFO if answers else logging.WARNING, "%s", sentence)
-        self._notifier.send(f"STATUS={sentence}")
+        self._since = time.strftime("%H:%M")
+        self._show()
         if answers and self.policy.is_open and not self._probed:
             self._probe_at = time.monotonic() + PROBE_AFTER
 
@@ -1980,6 +1993,34 @@ class Gateway:
         client = Client(time.monotonic(), self._timeout, b"", lambda: self._log_access(client))
         with contextlib.suppress(Parked, ChiError):
             self.miner.ask(client, encode_request({"command": "privileged"}), shared=False)
+
+    def _show(self) -> None:
+        """Tell systemd how the miner is, if that is news."""
+        trouble = self.miner.trouble
+        state = f"miner {self.miner.name} {f'{trouble} since {self._since}' if trouble else self._healthy}"
+        if state != self._state:
+            self._state = state
+            self._notifier.send(f"STATUS={state}")
+
+    def _look(self, now: float) -> None:
+        """Ask the miner for its version, for systemd's status line."""
+        self._look_at = now + LOOK
+        client = Client(now, self._timeout, b"", lambda: self._see(client))
+        self._see(client)
+
+    def _see(self, client: Client) -> None:
+        try:
+            reply = self.miner.ask(client, encode_request({"command": "version"}), shared=True)
+        except Parked:
+            return
+        except ChiError:
+            pass
+        else:
+            name = (section(json.loads(reply.body), "STATUS") or [{}])[0].get("Description")
+            # Printable, so without the newline that would begin another message to systemd.
+            software = "".join(filter(str.isprintable, name))[:60] if isinstance(name, str) else ""
+            self._healthy = f"answers ({software})" if software else "answers"
+        self._show()
 
     def _log_access(self, client: Client) -> None:
         (outcome,) = client.answers.values()
@@ -2027,15 +2068,25 @@ class Notifier:
         self._interval = interval / 2 if watched else 0.0
         self._next_ping = 0.0
 
-    def send(self, message: str) -> None:
-        """Send `message`, lines of NAME=value."""
+    @property
+    def listens(self) -> bool:
+        """Whether there is anybody to notify."""
+        return bool(self._address)
+
+    def store(self, listening: Sequence[socket.socket]) -> None:
+        """Have systemd keep these sockets, in place of any before, for the process that comes next."""
+        self.send(f"FDSTOREREMOVE=1\nFDNAME={STORED}")
+        self.send(f"FDSTORE=1\nFDNAME={STORED}", [sock.fileno() for sock in listening])
+
+    def send(self, message: str, descriptors: Sequence[int] = ()) -> None:
+        """Send `message`, lines of NAME=value, with `descriptors`."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             try:
                 sock.connect(address)
-                sock.send(message.encode())
+                socket.send_fds(sock, [message.encode()], list(descriptors))
             except OSError as error:
                 log.debug("systemd cannot be notified: %s", error)
 
@@ -2050,19 +2101,27 @@ class Notifier:
 
 
 def open_sockets(settings: Settings) -> list[socket.socket]:
-    """Return the listening sockets: those systemd passed (sd_listen_fds(3)), or our own; OSError."""
-    passed = take_number(os.environ, "LISTEN_FDS")
-    if take_number(os.environ, "LISTEN_PID") == os.getpid() and passed:
-        sockets = [socket.socket(fileno=3 + number) for number in range(passed)]
-        for sock in sockets:
-            sock.setblocking(False)
-            sock.set_inheritable(False)
-        return sockets
-    port, sockets = settings.http_port, []
-    for host in settings.listen or ("0.0.0.0", "::"):
+    """Return the listening sockets: those of a socket unit as they are, or our own; OSError.
+
+    Our own of before a restart are taken again where they listen as they should: their queues are not lost.
+    """
+    passed = passed_sockets()
+    given = [sock for name, sock in passed if name != STORED]
+    port, hosts = settings.http_port, () if given else settings.listen or ("0.0.0.0", "::")
+    wanted = [address for host in hosts for address in look_up(host, port, socket.AI_PASSIVE)]
+    stored = [sock for name, sock in passed if name == STORED]
+    for sock in stored[:]:
+        if not any(_listens_on(sock, *address) for address in wanted):
+            stored.remove(sock)
+            # systemd's copy would hold the port until systemd has dropped it; so it goes for all.
+            sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+    sockets = given
+    for host in hosts:
         for family, address in look_up(host, port, socket.AI_PASSIVE):
             try:
-                sockets.append(_listen(family, address))
+                again = [sock for sock in stored if _listens_on(sock, family, address)]
+                sockets.append(again[0] if again else _listen(family, address))
             except OSError as error:
                 # By default IPv6 is used where the system has it.
                 if not settings.listen and host == "::" and error.errno in NO_IPV6:
@@ -2070,6 +2129,24 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
                 raise
             port = port or sockets[-1].getsockname()[1]
     return sockets
+
+
+def passed_sockets() -> list[tuple[str, socket.socket]]:
+    """Return what systemd passed (sd_listen_fds_with_names(3)): each socket and its name."""
+    count, names = take_number(os.environ, "LISTEN_FDS"), os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if take_number(os.environ, "LISTEN_PID") != os.getpid():
+        return []
+    sockets = [socket.socket(fileno=3 + number) for number in range(count)]
+    for sock in sockets:
+        sock.setblocking(False)
+        sock.set_inheritable(False)
+    return list(zip(names + [""] * count, sockets))
+
+
+def _listens_on(sock: socket.socket, family: int, address: Any) -> bool:
+    """Whether a socket has an address; port 0 is any port."""
+    own = sock.getsockname()
+    return sock.family == family and own[0] == address[0] and address[1] in (0, own[1])
 
 
 NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

@@ -292,8 +292,7 @@ def ratio(part: float, whole: float) -> float:
 
 # Each report's objects, as they go over the wire; `figures()` and what the report adds fill in the names.
 RATES = (
-    '"MHS av":%(av).2f,"MHS 5s":%(mhs5).2f,"MHS 1m":%(mhs60).2f,"MHS 5m":%(mhs300).2f,'
-    '"MHS 15m":%(mhs900).2f'
+    '"MHS av":%(av).2f,"MHS 5s":%(mhs5).2f,"MHS 1m":%(mhs60).2f,"MHS 5m":%(mhs300).2f,"MHS 15m":%(mhs900).2f'
 )
 DIFFICULTY = '"Difficulty Accepted":%(difficulty_accepted).8f,"Difficulty Rejected":%(difficulty_rejected).8f'
 STALE = '"Difficulty Stale":%(difficulty_stale).8f'

@@ -344,7 +344,9 @@ def firmware(replies: Replies, remembered: str = UNKNOWN) -> str:
         for beginning, found in DESCRIPTIONS:
             if said.startswith(beginning):
                 return found
-    return UNKNOWN if entry else remembered
+    # A Whatsminer no longer: it knows get_version, and of what it does not know it says its name.
+    gone = "get_version" in replies and not succeeded(replies["get_version"])
+    return UNKNOWN if entry or gone else remembered
 
 
 def next_request(
@@ -368,7 +370,8 @@ def next_request(
 
 def command_success(replies: Replies, known: str) -> dict[str, bool]:
     """Return which commands of one scrape succeeded, of those that the firmware `known` is asked for."""
-    wanted = {*COMMANDS.get(known, COMMANDS[UNKNOWN]), *INSTEAD.values()}
+    names = COMMANDS.get(known, COMMANDS[UNKNOWN])
+    wanted = {*names, *(INSTEAD[name] for name in names if name in INSTEAD)}
     return {command: succeeded(reply) for command, reply in replies.items() if command in wanted}
 
 

@@ -8,6 +8,7 @@ descriptors are read from /proc.
 """
 
 import argparse
+import ast
 import contextlib
 import importlib.metadata
 import json
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import pollers
 
+from chi import metrics
 from chi.app import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -65,11 +67,19 @@ def ended(process):
 
 
 @contextlib.contextmanager
-def peer(delay=0.0):
+def peer(*options):
     """Run the miner and yield its port."""
-    process = child("peer.py", "--delay", str(delay), stdout=subprocess.PIPE, text=True)
+    process = child("peer.py", *options, stdout=subprocess.PIPE, text=True)
     with ended(process), process.stdout:
         yield int(process.stdout.readline())
+
+
+@contextlib.contextmanager
+def simulated_miner():
+    """Run chi's simulated miner and yield its port."""
+    process = child("-m", "chi.demo", "--port", "0", stderr=subprocess.PIPE, text=True)
+    with ended(process), process.stderr:
+        yield int(process.stderr.readline().rpartition(":")[2])
 
 
 class Server:
@@ -272,7 +282,7 @@ def coalescing(requests):
     """Requests to the miner per HTTP request, with a miner that takes 20 ms a reply and with a fast one."""
     for delay in 0.02, 0:
         say(f"coalescing, {delay * 1000:.0f} ms a reply")
-        with peer(delay) as miner, chi(miner) as one:
+        with peer("--delay", str(delay)) as miner, chi(miner) as one:
             before = count(miner)
             done = load(one.port, requests)["requests"]
             asked = count(miner) - before
@@ -353,6 +363,107 @@ def memory(miner, requests, more):
         row(f"descriptors, {more:,} more", "", "", f"{descriptors:+d}", "none", descriptors <= 0)
 
 
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def scrape(rounds, requests):
+    """One scrape, against the miner's own reply to what a scrape asks it for.
+
+    The simulated miner takes its time, at times more, at times less; here its reply comes from the fast one.
+    """
+    say("scrape")
+    request = json.dumps({"command": metrics.next_request({})}).encode()
+    with contextlib.ExitStack() as stack:
+        with simulated_miner() as port:
+            reply = stack.enter_context(tempfile.NamedTemporaryFile())
+            reply.write(exchange(port, request))
+            reply.flush()
+        miner = stack.enter_context(peer("--reply", reply.name))
+        connection = stack.enter_context(pollers.connect(stack.enter_context(chi(miner)).port))
+        for _ in range(5):
+            if b"\ncgminer_up 1\n" not in pollers.ask(connection, METRICS):
+                raise RuntimeError("a scrape without the miner")
+        direct, scraped = [], []
+        for _ in range(rounds):
+            direct += timed(lambda: exchange(miner, request), requests)
+            scraped += timed(lambda: pollers.ask(connection, METRICS), requests)
+    direct, scraped = statistics.median(direct), statistics.median(scraped)
+    more = scraped - direct
+    figures = milliseconds(direct), milliseconds(scraped), f"+{more * 1e3:.2f} ms"
+    row("median scrape (bare: the miner's own reply)", *figures, "<= +2 ms", more <= 0.002)
+
+
+# What chi.app has for monitoring. Its import needs none of it.
+MONITORING = {"process_figures", "scrape_timeout", "metrics", "status", "_scrape", "_ask_parsed"}
+IMPORT = """if True:
+    import sys, time
+    begin = time.process_time()
+    import chi.app
+    print(time.process_time() - begin)
+    assert chi.__file__.startswith(sys.argv[1]), chi.__file__
+    assert "chi.metrics" not in sys.modules, "serving imports metrics"
+    if "metrics" in sys.argv:
+        begin = time.process_time()
+        import chi.metrics
+        print(time.process_time() - begin)
+"""
+
+
+class Without(ast.NodeTransformer):
+    """Leaves functions out of a module, and remembers which."""
+
+    def __init__(self):
+        self.left_out = set()
+
+    def visit_FunctionDef(self, node):
+        if node.name in MONITORING:
+            self.left_out.add(node.name)
+            return None
+        return self.generic_visit(node)
+
+
+def packages(folder):
+    """Copy chi as it is, and as it would be without monitoring; return where the two are."""
+    whole, without = folder / "whole", folder / "without"
+    installed = Path(metrics.__file__).parent
+    for copy in whole, without:
+        shutil.copytree(installed, copy / "chi", ignore=shutil.ignore_patterns("__pycache__"))
+    (without / "chi" / "metrics.py").unlink()
+    module = without / "chi" / "app.py"
+    transformer = Without()
+    tree = transformer.visit(ast.parse(module.read_text(encoding="utf-8")))
+    if transformer.left_out != MONITORING:
+        raise RuntimeError(f"chi.app has no {MONITORING - transformer.left_out}")
+    module.write_text(ast.unparse(tree), encoding="utf-8")
+    return whole, without
+
+
+def import_times(place, *options):
+    """Return what IMPORT prints of the chi that is there."""
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(place)}
+    command = [sys.executable, "-c", IMPORT, str(place), *options]
+    done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, check=True)
+    return [float(line) for line in done.stdout.split()]
+
+
+def imports(rounds):
+    """Processor time to import chi.app, against one without monitoring; the clock would show others' work."""
+    seconds = {"whole": [], "without": [], "metrics": []}
+    with tempfile.TemporaryDirectory() as folder:
+        whole, without = packages(Path(folder))
+        for turn in range(rounds + 1):
+            say(f"import {turn} of {rounds}")
+            for name, place in ("without", without), ("whole", whole):
+                times = import_times(place, *(["metrics"] if place is whole else []))
+                if turn:  # the first import writes the bytecode
+                    seconds[name].append(times[0])
+                    seconds["metrics"] += times[1:]
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    what = "import of chi.app (bare: without metrics)"
+    at_most(what, medians["without"], medians["whole"], 1.05, milliseconds)
+    row("  for comparison: metrics, at the first scrape", "", milliseconds(medians["metrics"]))
+
+
 def main():
     """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description="what chi costs, against a bare application")
@@ -370,6 +481,8 @@ def main():
     coalescing(8000 // scale)
     latency_rows("any cores", latency("any cores", CORES, 10, 500 // scale), judged=True)
     latency_rows("all on one core", latency("all on one core", {one}, 10, 500 // scale), judged=False)
+    scrape(10, 200 // scale)
+    imports(15 if scale == 1 else 5)
     with peer() as miner:
         start(miner, 15 if scale == 1 else 3)
         memory(miner, 20_000 // scale, 100_000 // scale)

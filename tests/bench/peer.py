@@ -1,8 +1,8 @@
 """A fast miner for the benchmark: one thread and one request per connection, like the C miners, and no work.
 
-    python peer.py [--delay SECONDS]
+    python peer.py [--delay SECONDS] [--reply FILE]
 
-It prints its port, then answers every request with the same real `summary` reply. `{"command":"count"}` is
+It prints its port, then answers every request with the same reply, a real `summary`. `{"command":"count"}` is
 answered with how many others were answered before, and is not counted itself.
 """
 
@@ -12,10 +12,10 @@ import socket
 import time
 from pathlib import Path
 
-REPLY = (Path(__file__).parent / "summary.reply").read_bytes()
+REPLY = Path(__file__).parent / "summary.reply"
 
 
-def serve(listener, delay):
+def serve(listener, delay, reply):
     """Answer until killed."""
     count = 0
     while True:
@@ -29,17 +29,18 @@ def serve(listener, delay):
                 if delay:
                     time.sleep(delay)
                 count += 1
-                connection.sendall(REPLY)
+                connection.sendall(reply)
 
 
 def main():
     """Listen on a free port and say which."""
     parser = argparse.ArgumentParser(description="a fast miner for the benchmark")
     parser.add_argument("--delay", type=float, default=0, help="seconds that each reply takes")
+    parser.add_argument("--reply", type=Path, default=REPLY, help="file with the bytes of each reply")
     arguments = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         print(listener.getsockname()[1], flush=True)
-        serve(listener, arguments.delay)
+        serve(listener, arguments.delay, arguments.reply.read_bytes())
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ def missing(response):
     return int(length) - len(body)
 
 
-def ask(connection):
+def ask(connection, request=REQUEST):
     """Send one request on an open connection and return the whole response."""
-    connection.sendall(REQUEST)
+    connection.sendall(request)
     response = b""
     while missing(response) != 0:
         chunk = connection.recv(65536)
