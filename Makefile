@@ -46,6 +46,7 @@ apk: ## the package for OpenWrt 25.12, in dist/ (needs Python 3.13 and apk-tools
 e2e: ## the packages, a browser and Prometheus, for real (as root, about 15 minutes)
 	tests/e2e/openwrt/run
 	tests/e2e/monitoring/run
+	tests/e2e/browser/run
 	tests/e2e/debian/run
 
 clean: ## remove everything that was made

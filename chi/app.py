@@ -1094,7 +1094,7 @@ class Policy:
         self._settings = settings
         self._reports = REPORTS.union(settings.report)
         own_name = socket.gethostname().lower()
-        self._hosts = {"localhost", own_name, *(name.lower() for name in settings.host)} - {""}
+        self._hosts = {"localhost", own_name, *(name.lower().rstrip(".") for name in settings.host)} - {""}
         self._token = read_token(settings.token_file) if settings.token_file else b""
         self._wrong_tokens, self._log_next = 0, 0.0
 
@@ -1133,7 +1133,7 @@ class Policy:
         for host in named_hosts(environ):
             if not self._is_ours(host):
                 raise ChiError("host", host=_quote(host), bare=host_name(host)[:60] or "NAME")
-        if self._settings.private and environ["bottle.raw_path"] != "/healthz":
+        if self._settings.private and environ["chi.path"] != "/healthz":
             self._check_token(environ)
 
     def judge(self, environ: dict[str, Any], members: dict[str, Any]) -> bool:
@@ -1344,7 +1344,7 @@ def check_path(environ: dict[str, Any]) -> None:
     if BAD_ESCAPE.search(environ["REQUEST_URI"].partition("?")[0]):
         raise ChiError("bad-path", why="a % is not followed by two hexadecimal digits (a % itself is %25)")
     try:
-        environ["bottle.raw_path"].encode("latin-1").decode("utf-8")
+        environ["chi.path"].encode("latin-1").decode("utf-8")
     except UnicodeDecodeError as error:
         raise ChiError("bad-path", why=error) from None
 
@@ -1600,9 +1600,7 @@ class Handlers:
 
 def bottle_error(error: bottle.HTTPError) -> bytes:
     """Answer what bottle refuses: its own error pages are HTML."""
-    if error.status_code == 400:  # bottle 0.12; what bottle 0.13 lets through is refused by check_path()
-        ours = ChiError("bad-path", why="it is not UTF-8")
-    elif error.status_code == 404:  # every path that begins with / has a route
+    if error.status_code == 404:  # every path that begins with / has a route
         ours = ChiError("bad-path", why="it does not begin with /")
     elif error.status_code == 405:
         ours = method_error(", ".join(sorted({*error.headers["Allow"].split(","), "HEAD"})))
@@ -1706,6 +1704,9 @@ class Task(WSGITask):
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         environ["chi.client"] = self.request.client
+        # check_path() judges what came; bottle gets what it can decode, which each version does in its way.
+        path = environ["chi.path"] = environ["PATH_INFO"]
+        environ["PATH_INFO"] = path.encode("latin-1").decode("utf-8", "replace").encode().decode("latin-1")
         return environ
 
     def finish(self) -> None:
