@@ -1674,7 +1674,7 @@ class Request(HTTPRequestParser):
             super().parse_header(header_plus)
         except ValueError as error:
             raise ParsingError(str(error)[:60]) from None
-        if not self.command:  # waitress 2.1 goes on with it
+        if not self.command:  # pragma: no cover - only waitress 2.1 gets here
             raise ParsingError("Start line is invalid")
 
     def received(self, data: bytes) -> int:
@@ -1949,19 +1949,17 @@ class Gateway:
     def _serve(self, until: float) -> None:
         while self._ready and time.monotonic() < until:
             channel = self._ready.popleft()
-            if not channel.requests:  # closed meanwhile
-                continue
-            if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
-                channel.delayed = True
-            elif not self.miner.ask_again(channel.requests[0].client):
+            try:
                 self._answer(channel)
+            except Exception:  # one fault must not end the service of all
+                log.exception("fault while answering a request")
+                channel.handle_close()
 
     def _answer(self, channel: Channel) -> None:
-        try:
+        if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
+            channel.delayed = True
+        elif not self.miner.ask_again(channel.requests[0].client):
             channel.service()
-        except Exception:  # one fault must not end the service of all
-            log.exception("fault while answering a request")
-            channel.handle_close()
 
     @property
     def stopping(self) -> bool:

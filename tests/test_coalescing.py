@@ -350,15 +350,18 @@ def test_a_privileged_command_that_waited_too_long_is_never_sent(serve: Callable
 
 
 def test_too_many_different_requests_are_refused(serve: Callable[..., Chi]) -> None:
-    """Beyond MAX_WAITING different requests, more are refused at once, with Retry-After."""
-    with ScriptedMiner([HOLD]) as miner:
+    """Beyond MAX_WAITING different requests, more are refused at once, with Retry-After, also a poller's."""
+    with ScriptedMiner() as miner:
         chi = serve(miner.port, timeout=20)
+        assert chi.get("/summary").status == 200
+        miner.script = [HOLD]
         waiting = [arrive_quickly(chi, f"/asc/{index}") for index in range(app.MAX_WAITING)]
         settle(chi)
         refused = chi.get("/asc/more")
         assert refused.status == 503
         assert refused.headers["Retry-After"] == "1"
         assert refused.message.startswith("Too many")
+        assert chi.get("/summary").status == 503
         for client in waiting:
             client.close()
 
@@ -417,3 +420,61 @@ def test_a_reply_is_counted_by_its_repairs(chi: Chi, miner: ScriptedMiner) -> No
     for _ in range(2):
         assert chi.get("/stats").headers["Chi-Repaired"] == "not-a-number, stray-comma"
     assert chi.gateway.miner.counters["json_repairs", "not-a-number"] == 2
+
+
+def test_a_fault_in_reading_a_reply_is_one_clients_fault(
+    chi: Chi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What goes wrong with one reply is a 500 and in the log, and the next is answered."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app, "read_reply", fail)
+        assert chi.get("/summary").status == 500
+    assert "fault while reading a reply" in caplog.text
+    assert chi.get("/summary").status == 200
+
+
+def test_a_name_is_looked_up_once_for_all_who_wait(
+    serve: Callable[..., Chi], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that need the miner's address share one look-up, and the next use what it found."""
+    gate, asked = threading.Event(), []
+    look_up = app.look_up
+
+    def slow(host: str, port: int, flags: int = 0) -> app.Addresses:
+        if host == "miner.lan":
+            if flags:
+                raise socket.gaierror(socket.EAI_NONAME, "no literal")
+            asked.append(host)
+            gate.wait(10)
+            host = "127.0.0.1"
+        return look_up(host, port, flags)
+
+    monkeypatch.setattr(app, "look_up", slow)
+    with ScriptedMiner() as miner:
+        chi = serve(miner.port, api_host="miner.lan")
+        waiting = arrive(chi, "/summary") + arrive(chi, "/pools")
+        gate.set()
+        assert {response.status for response in answers(waiting)} == {200}
+        assert chi.get("/devs").status == 200
+        assert asked == ["miner.lan"]
+
+
+def test_a_fault_in_answering_ends_one_connection(
+    chi: Chi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What goes wrong with one client closes its connection, and others are answered."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.Miner, "ask_again", fail)
+        client = arrive_quickly(chi, "/summary")
+        assert client.recv(100) == b""
+        client.close()
+    assert "fault while answering a request" in caplog.text
+    assert chi.get("/summary").status == 200
