@@ -350,18 +350,15 @@ def test_a_privileged_command_that_waited_too_long_is_never_sent(serve: Callable
 
 
 def test_too_many_different_requests_are_refused(serve: Callable[..., Chi]) -> None:
-    """Beyond MAX_WAITING different requests, more are refused at once, with Retry-After, also a poller's."""
-    with ScriptedMiner() as miner:
+    """Beyond MAX_WAITING different requests, more are refused at once, with Retry-After."""
+    with ScriptedMiner([HOLD]) as miner:
         chi = serve(miner.port, timeout=20)
-        assert chi.get("/summary").status == 200
-        miner.script = [HOLD]
         waiting = [arrive_quickly(chi, f"/asc/{index}") for index in range(app.MAX_WAITING)]
         settle(chi)
         refused = chi.get("/asc/more")
         assert refused.status == 503
         assert refused.headers["Retry-After"] == "1"
         assert refused.message.startswith("Too many")
-        assert chi.get("/summary").status == 503
         for client in waiting:
             client.close()
 
@@ -374,9 +371,11 @@ def arrive_quickly(chi: Chi, path: str) -> socket.socket:
 
 
 def test_what_a_hung_miner_cannot_answer_in_time_is_refused_at_once(serve: Callable[..., Chi]) -> None:
-    """Once the miner has been silent for long and others queue, a further request is not made to wait."""
-    with ScriptedMiner([HOLD]) as miner:
+    """Once the miner has been silent for long and others queue, further ones, pollers' too, do not wait."""
+    with ScriptedMiner() as miner:
         chi = serve(miner.port, timeout=20)
+        assert chi.get("/summary").status == 200
+        miner.script = [HOLD]
         waiting = [arrive_quickly(chi, f"/asc/{index}") for index in range(20)]
         deadline = time.monotonic() + 15
         refused = None
@@ -389,6 +388,7 @@ def test_what_a_hung_miner_cannot_answer_in_time_is_refused_at_once(serve: Calla
                 waiting.append(client)
         assert refused is not None
         assert time.monotonic() < deadline - 10
+        assert chi.get("/summary").status == 503
         assert b" 503 " in refused.splitlines()[0]
         for each in [client, *waiting]:
             each.close()
