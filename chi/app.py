@@ -2113,26 +2113,26 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
     passed = passed_sockets()
     given = [sock for name, sock in passed if name != STORED]
     port, hosts = settings.http_port, () if given else settings.listen or ("0.0.0.0", "::")
-    wanted = [address for host in hosts for address in look_up(host, port, socket.AI_PASSIVE)]
+    wanted = [(host, *found) for host in hosts for found in look_up(host, port, socket.AI_PASSIVE)]
     stored = [sock for name, sock in passed if name == STORED]
     for sock in stored[:]:
-        if not any(_listens_on(sock, *address) for address in wanted):
+        if not any(_listens_on(sock, family, address) for _, family, address in wanted):
             stored.remove(sock)
             # systemd's copy would hold the port until systemd has dropped it; so it goes for all.
             sock.shutdown(socket.SHUT_RDWR)
             sock.close()
     sockets = given
-    for host in hosts:
-        for family, address in look_up(host, port, socket.AI_PASSIVE):
-            try:
-                again = [sock for sock in stored if _listens_on(sock, family, address)]
-                sockets.append(again[0] if again else _listen(family, address))
-            except OSError as error:
-                # By default IPv6 is used where the system has it.
-                if not settings.listen and host == "::" and error.errno in NO_IPV6:
-                    continue
-                raise
-            port = port or sockets[-1].getsockname()[1]
+    for host, family, found in wanted:
+        address = (found[0], port, *found[2:])  # where any port will do, the one that the first took
+        try:
+            again = [sock for sock in stored if _listens_on(sock, family, address)]
+            sockets.append(again[0] if again else _listen(family, address))
+        except OSError as error:
+            # By default IPv6 is used where the system has it.
+            if not settings.listen and host == "::" and error.errno in NO_IPV6:
+                continue
+            raise
+        port = port or sockets[-1].getsockname()[1]
     return sockets
 
 
