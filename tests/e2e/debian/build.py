@@ -68,8 +68,11 @@ class BuildSystem:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", timeout=LONGEST,
         )  # fmt: skip
         if done.returncode:
-            tail = "\n".join(done.stdout.splitlines()[-60:])
-            raise AssertionError(f"{' '.join(command)}: exit status {done.returncode}\n{tail}")
+            lines = done.stdout.splitlines()
+            # What failed comes first: a log that is cut short must not lose that.
+            failed = [line for line in lines if line.startswith(("FAILED ", "ERROR ", "E  "))]
+            said = "\n".join(failed[:20] + lines[-60:])
+            raise AssertionError(f"{' '.join(command)}: exit status {done.returncode}\n{said}")
         return done.stdout
 
     def inside(self, path: Path) -> str:
