@@ -101,6 +101,12 @@ def serve() -> Iterator[Callable[..., Chi]]:
 
 
 @pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is, no miner counts as silent: who shares what is then a matter of order."""
+    monkeypatch.setattr(app, "SILENCE", 600.0)
+
+
+@pytest.fixture
 def chi(miner: ScriptedMiner, serve: Callable[..., Chi]) -> Chi:
     """Chi serving `miner`, with the default settings."""
     return serve(miner.port)

@@ -77,6 +77,7 @@ def answers(clients: list[socket.socket]) -> list[Response]:
     return responses
 
 
+@pytest.mark.usefixtures("patience")
 def test_identical_reports_share_one_request(chi: Chi, miner: ScriptedMiner) -> None:
     """64 clients that wait while one is served cost the miner one request more."""
     miner.script = script = Turnstile()
@@ -88,6 +89,7 @@ def test_identical_reports_share_one_request(chi: Chi, miner: ScriptedMiner) -> 
     assert len(miner.requests) == 2
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_reply_asked_for_before_a_client_arrived_is_not_its(chi: Chi, miner: ScriptedMiner) -> None:
     """A client that comes while a request is under way gets the next reply."""
     miner.script = script = Turnstile()
@@ -102,6 +104,7 @@ def test_a_reply_asked_for_before_a_client_arrived_is_not_its(chi: Chi, miner: S
     assert number(answers(late)[0]) == 2
 
 
+@pytest.mark.usefixtures("patience")
 def test_clients_that_wait_for_room_share_what_is_asked_later(serve: Callable[..., Chi]) -> None:
     """Whoever had arrived when the request was sent gets its reply, however long it was queued."""
     gate = threading.Event()
@@ -123,6 +126,7 @@ def test_different_reports_are_asked_for_each(chi: Chi, miner: ScriptedMiner) ->
     assert len(miner.requests) == len(paths)
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_same_report_by_different_requests_is_shared(chi: Chi, miner: ScriptedMiner) -> None:
     """Clients share a report whatever their headers are and however they spell it."""
     miner.script = script = Turnstile()
@@ -181,6 +185,7 @@ def test_nothing_is_retried(serve: Callable[..., Chi], path: str, script: list[S
         assert len(miner.requests) == 1
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_failure_is_shared_like_a_reply(chi: Chi, miner: ScriptedMiner) -> None:
     """All who had arrived get the error of the one request made for them."""
     gate = threading.Event()
@@ -289,7 +294,7 @@ def test_a_hung_miner_costs_nobody_more_than_the_timeout(
 ) -> None:
     """300 clients at once have their 503 or 504 in time, and /healthz answers throughout."""
     with ScriptedMiner([HOLD]) as miner:
-        chi = serve(miner.port, timeout=1.5)
+        chi = serve(miner.port, timeout=3)
 
         def ask(index: int) -> tuple[int, float]:
             begin = time.monotonic()
@@ -304,9 +309,9 @@ def test_a_hung_miner_costs_nobody_more_than_the_timeout(
         results = [future.result() for future in asking]
         assert {status for status, _ in results} <= {503, 504}
         # 0.5 s more than the timeout is promised; this machine also runs the 300 clients.
-        assert max(took for _, took in results) < 1.5 + 1.5
+        assert max(took for _, took in results) < 3 + 3
         assert statistics.median(health) < 0.1
-        assert max(health) < 1
+        assert max(health) < 2
         assert len(miner.requests) <= 4 + app.PROBES
 
 
@@ -325,12 +330,19 @@ def test_a_miner_that_answers_again_is_noticed(serve: Callable[..., Chi]) -> Non
             client.close()
 
 
-def test_a_silent_miner_is_not_asked_again_for_the_same_clients(serve: Callable[..., Chi]) -> None:
+def test_a_silent_miner_is_not_asked_again_for_the_same_clients(
+    serve: Callable[..., Chi], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever waits for a reply that does not come is not asked for a second time."""
     with ScriptedMiner([HOLD]) as miner:
-        chi = serve(miner.port, timeout=1.5)
-        assert {response.status for response in answers(arrive(chi, "/summary", 5))} == {504}
-        assert len(miner.requests) <= 2  # the first to arrive may have been sent alone
+        chi = serve(miner.port, timeout=3)
+        arrived, turn = threading.Event(), chi.gateway.miner.turn
+        # Nothing is sent before all are there: who comes after it may be asked for on its own.
+        monkeypatch.setattr(chi.gateway.miner, "turn", lambda now: turn(now) if arrived.is_set() else 0.01)
+        clients = arrive(chi, "/summary", 5)
+        arrived.set()
+        assert {response.status for response in answers(clients)} == {504}
+        assert len(miner.requests) == 1
 
 
 def test_a_privileged_command_that_waited_too_long_is_never_sent(serve: Callable[..., Chi]) -> None:
@@ -349,6 +361,7 @@ def test_a_privileged_command_that_waited_too_long_is_never_sent(serve: Callable
         assert "restart" not in miner.commands
 
 
+@pytest.mark.usefixtures("patience")
 def test_too_many_different_requests_are_refused(serve: Callable[..., Chi]) -> None:
     """Beyond MAX_WAITING different requests, more are refused at once, with Retry-After."""
     with ScriptedMiner([HOLD]) as miner:
@@ -394,10 +407,12 @@ def test_what_a_hung_miner_cannot_answer_in_time_is_refused_at_once(serve: Calla
             each.close()
 
 
-def test_a_large_reply_does_not_hold_others_up(chi: Chi, miner: ScriptedMiner) -> None:
+def test_a_large_reply_does_not_hold_others_up(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
     """A reply that takes long to repair is repaired in a thread: /healthz is answered meanwhile."""
+    chi = serve(miner.port, timeout=25)
     members = b",".join(b'"%d":nan' % index for index in range(200_000))
     miner.script = [b'{"STATS":[{' + members + b"}]}\0"]
+    asked = time.monotonic()
     (client,) = arrive(chi, "/stats")
     health = []
     done = threading.Event()
@@ -408,10 +423,12 @@ def test_a_large_reply_does_not_hold_others_up(chi: Chi, miner: ScriptedMiner) -
         assert chi.get("/healthz").status == 200
         health.append(time.monotonic() - begin)
     (response,) = future.result()
+    took = time.monotonic() - asked
     reader.shutdown()
     assert response.status == 200
     assert b"Chi-Repaired: not-a-number" in response.headers  # type: ignore[operator]
-    assert max(health) < 1
+    # In the event loop it would be all of that time; a machine that is slow is slow at both.
+    assert max(health) < max(1, took / 2)
 
 
 def test_a_reply_is_counted_by_its_repairs(chi: Chi, miner: ScriptedMiner) -> None:

@@ -188,6 +188,7 @@ def test_other_queries_change_nothing(chi: Chi, query: str) -> None:
     assert chi.get(f"/summary?{query}").body == HEALTHY[:-1]
 
 
+@pytest.mark.usefixtures("patience")
 def test_pretty_and_plain_are_both_right_at_once(chi: Chi, miner: ScriptedMiner) -> None:
     """One client gets the indented form, another the plain one, of requests that wait at the same time."""
     gate = threading.Event()
@@ -343,6 +344,7 @@ def test_nesting_within_the_limit_is_passed_on(chi: Chi, miner: ScriptedMiner) -
     assert miner.requests == [nested(app.MAX_DEPTH)]
 
 
+@pytest.mark.usefixtures("patience")
 def test_post_that_is_asked_for_later_is_still_the_same(chi: Chi, miner: ScriptedMiner) -> None:
     """A report asked for by a body that comes while it is being fetched is fetched again for it."""
     gates = [threading.Event(), threading.Event()]
@@ -539,8 +541,13 @@ MINER_ERRORS = {
     "plain": ((b"Socket connect failed: Connection refused\n",), 502, "not JSON"),
     "cut": ((HEALTHY[:-20],), 502, "cut off"),
     "deep": ((b"[" * 100_000 + b"\0",), 502, "nested"),
-    "silent": ((HOLD,), 504, "did not answer within 0.3 s"),
+    "silent": ((HOLD,), 504, "did not answer within 1 s"),
 }
+
+
+def patience_for(message: str) -> float:
+    """A --timeout that a busy machine keeps, where it is not what the test waits for."""
+    return 1 if "within" in message else 25
 
 
 @pytest.mark.parametrize(("script", "status", "message"), MINER_ERRORS.values(), ids=MINER_ERRORS)
@@ -549,7 +556,7 @@ def test_failure_of_the_miner_is_told(
 ) -> None:
     """What is wrong with the miner is told in chi's own envelope with a status of its own."""
     miner.script = script
-    response = serve(miner.port, timeout=0.3).get("/summary")
+    response = serve(miner.port, timeout=patience_for(message)).get("/summary")
     assert message in assert_ours(response, status)
     assert len(miner.requests) == 1
 
@@ -667,7 +674,7 @@ def test_readyz_gives_the_reason(
     serve: Callable[..., Chi], miner: ScriptedMiner, script: tuple[Any, ...], _: int, message: str
 ) -> None:
     """/readyz is 503 with the reason while the miner gives no reply, and 200 again as soon as it does."""
-    chi = serve(miner.port, timeout=0.3)
+    chi = serve(miner.port, timeout=patience_for(message))
     miner.script = script
     response = chi.get("/readyz")
     assert message in assert_ours(response, 503)

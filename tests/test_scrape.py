@@ -13,6 +13,8 @@ import os
 import re
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -303,6 +305,11 @@ FAILURES: dict[str, tuple[list[Step], str, int]] = {
 }
 
 
+def patience_for(failure: str) -> float:
+    """A --timeout that a busy machine keeps, where it is not what the test waits for."""
+    return 1 if FAILURES[failure][1] == "timeout" else 25
+
+
 def assert_down(samples: Samples) -> None:
     """The miner is down: chi's own families, and not one series of the miner's."""
     assert samples["cgminer_up", ""] == 0
@@ -313,7 +320,7 @@ def assert_down(samples: Samples) -> None:
 @pytest.mark.parametrize("failure", FAILURES)
 def test_failure_is_data(serve: Callable[..., Chi], miner: ScriptedMiner, failure: str) -> None:
     """Whatever fails, before or after a good scrape: 200, cgminer_up 0, nothing of the miner's."""
-    chi = serve(miner.port, timeout=0.3)
+    chi = serve(miner.port, timeout=patience_for(failure))
     miner.script = FAILURES[failure][0]
     assert_down(scrape(chi))
     miner.script = miner_like("bosminer")
@@ -326,7 +333,7 @@ def test_failure_is_data(serve: Callable[..., Chi], miner: ScriptedMiner, failur
 def test_failure_is_counted(serve: Callable[..., Chi], miner: ScriptedMiner, failure: str) -> None:
     """Its reason is counted, at the latest with the next scrape, which no longer counts up."""
     script, reason, _ = FAILURES[failure]
-    chi = serve(miner.port, timeout=0.3)
+    chi = serve(miner.port, timeout=patience_for(failure))
     miner.script = script
     scrape(chi)
     miner.script = miner_like("cgminer-4.11.1")
@@ -341,7 +348,7 @@ def test_failure_of_status(serve: Callable[..., Chi], miner: ScriptedMiner, fail
     """/status.json is an error like any other: a status and chi's own envelope."""
     script, _, status = FAILURES[failure]
     miner.script = script
-    response = serve(miner.port, timeout=0.3).get("/status.json")
+    response = serve(miner.port, timeout=patience_for(failure)).get("/status.json")
     assert response.status == status
     assert response.headers["Content-Type"] == app.JSON
     (entry,) = response.json["STATUS"]
@@ -463,23 +470,28 @@ def test_silent_miner_takes_no_longer_than_prometheus_waits(
     miner.script = [HOLD]
     chi = serve(miner.port, timeout=timeout)
     headers = {} if header is None else {"X_Prometheus_Scrape_Timeout_Seconds": header}
-    started = time.monotonic()
-    samples = scrape(chi, **headers)
-    took = time.monotonic() - started
-    assert_down(samples)
-    assert at_least <= samples["cgminer_scrape_duration_seconds", ""] <= took < at_most
+    for _ in range(10):  # a busy machine may be late now and then; chi is early never and late not always
+        started = time.monotonic()
+        samples = scrape(chi, **headers)
+        took = time.monotonic() - started
+        assert_down(samples)
+        assert at_least <= samples["cgminer_scrape_duration_seconds", ""] <= took
+        if took < at_most:
+            break
+    assert took < at_most
 
 
 def test_timeout_is_that_of_the_whole_scrape(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
     """However many requests a firmware needs, they share one deadline."""
     healthy = miner_like("whatsminer")
-    miner.script = lambda request: [0.2, *healthy(request)]  # seven requests: 1.4 s
-    chi = serve(miner.port, timeout=0.7)
+    miner.script = lambda request: [0.6, *healthy(request)]  # seven requests: 4.2 s
+    chi = serve(miner.port, timeout=1.5)
     started = time.monotonic()
     assert_down(scrape(chi))
-    assert 0.7 <= time.monotonic() - started < 1.3
+    assert 1.5 <= time.monotonic() - started < 4
 
 
+@pytest.mark.usefixtures("patience")
 def test_short_timeout_is_the_scrapes_own(chi: Chi, miner: ScriptedMiner) -> None:
     """One that gives up soon leaves the request to those who can wait."""
     gate, healthy = threading.Event(), miner_like("cgminer-4.11.1")
@@ -520,6 +532,7 @@ def busy_with(chi: Chi, miner: ScriptedMiner) -> list[socket.socket]:
     return clients
 
 
+@pytest.mark.usefixtures("patience")
 def test_concurrent_scrapes_share_requests(chi: Chi, miner: ScriptedMiner) -> None:
     """However many scrape at once, by either path, cost the miner one request more than one alone."""
     miner.script, gates = gated(miner_like("cgminer-4.11.1"))
@@ -536,6 +549,7 @@ def test_concurrent_scrapes_share_requests(chi: Chi, miner: ScriptedMiner) -> No
     assert counted(scrape(chi), "coalesced_requests") == {"": 31}
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("golden", ["avalon", "luxos", "bitmain-s9", "whatsminer"])
 def test_concurrent_first_scrapes_share_all_requests(chi: Chi, miner: ScriptedMiner, golden: str) -> None:
     """Those who find the firmware out together ask no more for it than one would."""
@@ -550,6 +564,7 @@ def test_concurrent_first_scrapes_share_all_requests(chi: Chi, miner: ScriptedMi
     assert miner.commands[len(busy) :] == REQUESTS[golden][0]
 
 
+@pytest.mark.usefixtures("patience")
 def test_scrape_shares_with_reports(chi: Chi, miner: ScriptedMiner) -> None:
     """A client that asks for the same report as a scrape shares its request."""
     miner.script, gates = gated(miner_like("cgminer-4.11.1"))
@@ -562,6 +577,7 @@ def test_scrape_shares_with_reports(chi: Chi, miner: ScriptedMiner) -> None:
     assert miner.commands.count(JOINED) == 1
 
 
+@pytest.mark.usefixtures("patience")
 def test_scrape_is_fresh(chi: Chi, miner: ScriptedMiner) -> None:
     """A scrape that comes while another waits gets what was asked for after it came."""
     numbers = itertools.count(1)
@@ -764,7 +780,7 @@ def test_requests_to_the_miner_are_counted(chi: Chi, miner: ScriptedMiner) -> No
 
 def test_errors_of_the_miner_are_counted_by_reason(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
     """Each request that failed counts once, by the name of its error, however many waited for it."""
-    chi = serve(miner.port, timeout=0.5)
+    chi = serve(miner.port, timeout=2)
     for step, path in (([CLOSE], "/a"), ([b"x\0"], "/b"), ([b"x\0"], "/c"), ([b"\0"], "/d"), ([HOLD], "/e")):
         miner.script = step
         assert chi.get(path).status in (502, 504)
@@ -847,12 +863,26 @@ def test_process_figures(chi: Chi, miner: ScriptedMiner) -> None:
     assert now - 24 * 3600 < samples["process_start_time_seconds", ""] < now
 
 
-def test_descriptors_are_counted_exactly(chi: Chi) -> None:
+COUNT_DESCRIPTORS = """
+import os
+from chi import app
+
+print(app.process_figures()["open_descriptors"])
+with open(os.devnull, "rb"):
+    print(app.process_figures()["open_descriptors"])
+print(app.process_figures()["open_descriptors"])
+"""
+
+
+def test_descriptors_are_counted_exactly() -> None:
     """One more that is open is one more."""
-    before = app.process_figures()["open_descriptors"]
-    with open(os.devnull, "rb"):
-        assert app.process_figures()["open_descriptors"] == before + 1
-    assert app.process_figures()["open_descriptors"] == before
+    # In a process of its own: here, threads of chi and of miners open and close theirs meanwhile.
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_DESCRIPTORS], capture_output=True, text=True, timeout=60, check=True
+    )
+    before, more, after = map(float, done.stdout.split())
+    assert before > 2
+    assert (more, after) == (before + 1, before)
 
 
 def test_figures_without_proc(chi: Chi, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch) -> None:

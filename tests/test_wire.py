@@ -268,8 +268,9 @@ WHOLE: dict[str, list[Step]] = {
 
 
 @pytest.mark.parametrize("way", WHOLE)
-def test_whole_reply(chi: Chi, miner: ScriptedMiner, way: str) -> None:
+def test_whole_reply(serve: Serve, miner: ScriptedMiner, way: str) -> None:
     """However a reply comes, a client gets its bytes, less the NUL, and the miner is asked once."""
+    chi = serve(miner.port, timeout=25)
     miner.script = WHOLE[way]
     response = chi.get("/")
     assert (response.status, response.body) == (200, REPORT[:-1])
@@ -451,8 +452,9 @@ FAILURES: dict[str, tuple[list[Step], int, str]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_failure(chi: Chi, miner: ScriptedMiner, failure: str) -> None:
+def test_failure(serve: Serve, miner: ScriptedMiner, failure: str) -> None:
     """A miner's failure is an error that tells what it was, asked for once; the next request is answered."""
+    chi = serve(miner.port, timeout=25)
     miner.script, status, told = FAILURES[failure]
     assert told in failed(chi.get("/summary"), status)
     assert len(miner.requests) == miner.connections == 1
