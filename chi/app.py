@@ -63,15 +63,19 @@ log = logging.getLogger("chi")
 # --- Settings -------------------------------------------------------------------------------------
 
 
+# int() and float() take more: 8_080, other scripts' digits, nan.
+NUMERAL = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?")
+
+
 def number(kind: type, low: float, high: float, what: str) -> Callable[[str], Any]:
     """Return a converter for argparse: text to a `kind` within bounds."""
 
     def convert(text: str) -> Any:
         try:
-            value = kind(text)
+            value = kind(text) if NUMERAL.fullmatch(text) else None
         except ValueError:
             value = None
-        if value is None or not low <= value <= high:  # also where it is nan
+        if value is None or not low <= value <= high:
             raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {low:g} to {high:g}")
         return value
 
@@ -1393,7 +1397,8 @@ CONFIRMATION = """<!DOCTYPE html>
 <title>Confirm a command to the miner</title>
 <h1>Send this to the miner?</h1>
 <p>Command: <code><bdi>{command}</bdi></code></p>
-<p>Parameter: <code><bdi>{parameter}</bdi></code></p>
+<p><label>Parameter: <textarea readonly rows="3" cols="36" dir="auto">
+{parameter}</textarea></label></p>
 <p>It may change what the miner does. If you did not mean to come here, close this page.</p>
 <form method="post"><button>Send it</button></form>
 </html>
@@ -2206,10 +2211,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
-    """Return what the parsed command line says."""
-    names = {field.name for field in dataclasses.fields(Settings)}
-    values: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name in names}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    """Return what the parsed command line says; ValueError says what is wrong with it."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Settings):
+        value: Any = getattr(arguments, field.name, field.default)
+        several = isinstance(field.default, tuple)
+        if [] in (value if several else [value]):  # what argparse makes of --timeout=--, before Python 3.13
+            raise ValueError(f"argument {field.metadata['names'][0]}: expected one argument")
+        values[field.name] = tuple(value) if several else value
     return Settings(**values)
 
 
@@ -2279,7 +2288,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run chi-server; return its exit status."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    settings = read_settings(arguments)
+    try:
+        settings = read_settings(arguments)
+    except ValueError as error:
+        parser.error(str(error))
+    elsewhere = (settings.api_host, settings.api_port) != (Settings.api_host, Settings.api_port)
+    if hasattr(arguments, "demo") and elsewhere:
+        parser.error("--demo serves a miner of its own: --api_host and --api_port have no use beside it")
     for contradicts, why in CONTRADICTIONS:
         if contradicts(settings):
             parser.error(why)

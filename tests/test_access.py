@@ -743,6 +743,8 @@ CONTRADICTIONS = {
     "--cors-origin http://a@b": "argument --cors-origin: 'http://a@b' is not an origin",
     "--cors-origin ftp://grafana.lan": "argument --cors-origin: 'ftp://grafana.lan' is not an origin",
     "--read-onl": "unrecognized arguments: --read-onl",
+    "--demo --api_host 192.0.2.1": "--demo serves a miner of its own",
+    "--demo -p 4029": "--demo serves a miner of its own",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import json
@@ -102,8 +103,8 @@ def test_every_option_is_in_the_table() -> None:
 
 # --- Bad values -----------------------------------------------------------------------------------
 
-PORTS = ("-1", "65536", "http", "80.5", "", " ", "0x50", "1e3", "9" * 5000)
-DURATIONS = ("-1", "3601", "nan", "inf", "4s", "", "1e999")
+PORTS = ("-1", "65536", "http", "80.5", "", " ", "0x50", "1e3", "8_080", "٨٠", "9" * 5000)
+DURATIONS = ("-1", "3601", "nan", "inf", "4s", "", "1e999", "1_0", "1.2.3")
 NAMES = ("", " ", "a b", "a+b", "a/0", "a,b", "http://a", "a:80")
 BAD = [
     *(("-w", value) for value in PORTS),
@@ -166,6 +167,18 @@ def test_missing_value_ends_the_start(capsys: pytest.CaptureFixture[str], name: 
     "argument",
     [
         "--port", "-x", "-W", "8080", "summary", "", "--", "--http", "--http_por", "--api", "--api-h",
+@pytest.mark.parametrize("name", ["-w", "--http_port", "--api-port", "--timeout", "--threads", "--history"])
+def test_dashes_are_no_value(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Also where argparse takes -- for the end of the options, and the value for an empty list."""
+    assert "argument -" in complaint(capsys, f"{name}=--")
+
+
+def test_a_list_has_no_empty_value() -> None:
+    """What argparse makes of --listen=--, before Python 3.13."""
+    with pytest.raises(ValueError, match="argument --listen: expected one argument"):
+        app.read_settings(argparse.Namespace(listen=[[]]))
+
+
         "--lis", "--time", "--thread", "--max", "--read", "--log", "--access", "--ver", "--hel",
         "--dem", "--chec",
         "--HTTP_PORT", "--http-port8080", "--read-only=yes", "--access-log=1", "--demo=1", "--version=1",
