@@ -148,6 +148,10 @@ class Settings:
         "--max-age", 0.0, metavar="SECONDS", type=number(float, 0, 3600, SECONDS),
         help="Give a report again for so long; 0 always asks the miner",
     )  # fmt: skip
+    history: int = option(
+        "--history", 60, metavar="MINUTES", type=number(int, 0, 1440, "a number of minutes"),
+        help="Keep so much for the plots of /dashboard, asking the miner every 15 s; 0 keeps nothing",
+    )  # fmt: skip
     read_only: bool = option("--read-only", False, action="store_true", help="Forward only reports")
     report: tuple[str, ...] = option(
         "--report", (), metavar="NAME", type=word, action="append",
@@ -248,7 +252,7 @@ ERRORS = {
     ),
     "empty": (502, "The miner sent an empty reply: it may speak only the text protocol (cpuminer, ccminer)."),
     "text-protocol": (502, "The miner answered in the API's text protocol, not in JSON: {why}"),
-    "no-summary": (502, "The miner answers, but gives no summary of itself: {why}."),
+    "no-summary": (502, "The miner gives no summary of itself: {why}."),
     "not-json": (502, "The miner's reply is not JSON, and no repair is known: {why}."),
     "cut-off": (502, "The miner's reply was cut off after {size} bytes."),
     "too-deep": (502, "The miner's reply is nested more than {limit} levels deep."),
@@ -827,7 +831,8 @@ class Miner:
         self._heard = 0.0  # when the miner last answered
         self._sent = 0.0  # when it was last asked
         self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
-        self._changed = 0.0  # when a privileged command last ended: what was asked before is not held
+        # When a privileged command last began or ended: what was asked before is not held.
+        self.changed = 0.0
         self._resolving: list[Exchange] = []
         self._addresses: Addresses = []
         try:
@@ -959,7 +964,7 @@ class Miner:
         self.counters["miner_requests", ""] += 1
         self._sent = now
         if not question.shared:
-            self._held.clear()
+            self._forget()
         exchange = Exchange(self.name, question.key[0], self._sockets, landed)
         question.exchanges.append(exchange)
         self._exchanges.append(exchange)
@@ -1022,8 +1027,7 @@ class Miner:
         elif exchange:
             self.counters["miner_errors", outcome.name] += 1
         if not question.shared:
-            self._held.clear()
-            self._changed = time.monotonic()
+            self._forget()
         waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
         self._close_if_done(question)
         served = [client for client in waiting if asked is None or client.arrived <= asked]
@@ -1054,11 +1058,15 @@ class Miner:
         return reply
 
     def _hold(self, key: Key, asked: float, reply: Reply) -> None:
-        if self._settings.max_age and asked > self._changed:
+        if self._settings.max_age and asked > self.changed:
             self._held.pop(key, None)
             self._held[key] = (asked, reply)
             if len(self._held) > MAX_HELD:
                 del self._held[next(iter(self._held))]
+
+    def _forget(self) -> None:
+        self._held.clear()
+        self.changed = time.monotonic()
 
 
 # --- Access policy --------------------------------------------------------------------------------
@@ -1403,31 +1411,54 @@ CONFIRMATION = """<!DOCTYPE html>
 <form method="post"><button>Send it</button></form>
 </html>
 """
-CONFIRMATION_HEADERS = [
-    ("Content-Type", "text/html; charset=utf-8"),
-    ("Cache-Control", "no-store"),
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    ),
-    ("Referrer-Policy", "same-origin"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-]
+
+
+def page(body: bytes, status: int, allowed: str) -> bottle.HTTPResponse:
+    """An HTML page that can be in no frame, and can do what `allowed`, a Content-Security-Policy, says."""
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": f"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; {allowed}",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+    }
+    return bottle.HTTPResponse(body, status, headers)
 
 
 def confirmation(members: dict[str, Any]) -> bottle.HTTPResponse:
     """A page on which the user of a browser says that the command is meant."""
     texts = (str(members.get(name, "none")) for name in ("command", "parameter"))
     command, parameter = (html.escape(text) for text in texts)
-    page = CONFIRMATION.format(command=command, parameter=parameter)
-    return bottle.HTTPResponse(page.encode("utf-8", "replace"), 403, CONFIRMATION_HEADERS)
+    text = CONFIRMATION.format(command=command, parameter=parameter)
+    return page(text.encode("utf-8", "replace"), 403, "form-action 'self'")
+
+
+@functools.cache
+def read_dashboard() -> tuple[bytes, str]:
+    """Return the page of /dashboard and its policy: what is in the file may run and ask chi, and no more."""
+    import hashlib  # here, as most who start chi never open the page
+
+    with open(os.path.join(os.path.dirname(__file__), "dashboard.html"), "rb") as file:
+        body = file.read()
+    sources = [
+        "connect-src 'self'",
+        "img-src 'self'",
+        "form-action 'none'",
+        "require-trusted-types-for 'script'",
+    ]
+    for tag in ("script", "style"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), body, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside).digest()).decode()
+        sources.append(f"{tag}-src 'sha256-{digest}'")
+    return body, "; ".join(sources)
 
 
 # What is counted, by the names of metrics.Own.
 COUNTED_BY_KIND = ("http_requests", "miner_errors", "denied_requests", "json_repairs")
 COUNTED = ("miner_requests", "coalesced_requests")
 STARTED = time.time()
+FIRST_SAMPLE = 15.0  # seconds from the start to the first sample of the history
 
 
 def process_figures() -> dict[str, float]:
@@ -1453,16 +1484,124 @@ def scrape_timeout(environ: dict[str, Any]) -> float:
     return max(limit - 0.5, limit / 2) if limit > 0 else float("inf")
 
 
-class Handlers:
-    """What the routes lead to. The environ has `chi.client`, the Client, beside what WSGI puts there."""
+def asks_for(environ: dict[str, Any], name: str) -> bool:
+    """Whether the query has a field of that name, with or without a value."""
+    query = environ["QUERY_STRING"]
+    return bool(query) and any(part.partition("=")[0] == name for part in query.split("&"))
 
-    def __init__(self, settings: Settings, policy: Policy, miner: Miner) -> None:
+
+def accepted_age(environ: dict[str, Any]) -> float:
+    """Return how old an answer the client takes, in seconds: Cache-Control: max-age (RFC 9111, 5.2.1.1)."""
+    control = environ.get("HTTP_CACHE_CONTROL", "").lower()
+    match = re.search(r"(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])", control, re.ASCII)
+    return float(match[1]) if match and "no-" not in control else 0.0
+
+
+class Monitor:
+    """What monitors and the page read: the miner's state, alike for every firmware, and its last minutes.
+
+    The event loop calls `sample` at `sample_at`, a time of time.monotonic().
+    """
+
+    def __init__(self, settings: Settings, miner: Miner) -> None:
         self._settings = settings
-        self._policy = policy
         self._miner = miner
         # What earlier scrapes found: the firmware, and which joined requests it does not take.
         self._firmware = ""
         self._refused: frozenset[str] = frozenset()
+        self._newest: tuple[float, Any] = (float("-inf"), None)  # when it was asked for, and the Status
+        self.sample_at = time.monotonic() + FIRST_SAMPLE if settings.history else float("inf")
+
+    @functools.cached_property
+    def history(self) -> Any:
+        """The metrics.History."""
+        from chi import metrics  # here, as most who start chi never ask for them
+
+        return metrics.History(self._settings.history)
+
+    def status(self, client: Client, max_age: float) -> tuple[Any, float]:
+        """Return the metrics.Status and its age in seconds, up to `max_age`; ChiError if there is none."""
+        asked, status = self._newest
+        if status is None or asked < client.arrived - max_age or asked <= self._miner.changed:
+            return self.scrape(client)[0], 0.0
+        self._miner.counters["coalesced_requests", ""] += 1
+        return status, max(client.arrived - asked, 0.0)
+
+    def scrape(self, client: Client, sample: bool = False) -> tuple[Any, dict[str, bool]]:
+        """Return the metrics.Status, and which commands for it succeeded; ChiError if there is none.
+
+        With `sample` it has only what a sample of the history needs. Run again after each Parked, it asks the
+        same again and finds the answers there: so what is remembered changes only at the end.
+        """
+        from chi import metrics
+
+        replies: dict[str, Any] = {}
+        client.known = client.known or (self._firmware or metrics.UNKNOWN, self._refused)
+        known, refused = client.known[0], set(client.known[1])
+        unwanted = metrics.NOT_SAMPLED if sample else ()
+        while (request := metrics.next_request(replies, refused, known, unwanted)) is not None:
+            found = metrics.members(request, self._ask_parsed(client, request))
+            if found is None:
+                refused.add(request)
+            else:
+                replies.update(found)
+        if not metrics.succeeded(replies.get("summary")):
+            said = metrics.text(metrics.envelope(replies.get("summary")).get("Msg"))
+            self._miner.counters["miner_errors", "no-summary"] += 1
+            raise ChiError("no-summary", why=_quote(said) if said else "there is none in its reply")
+        # Who tells one by one what it did not tell joined does not join, however it said so.
+        self._firmware, self._refused = metrics.firmware(replies, known), frozenset(refused)
+        status = metrics.normalise(replies, time.time())
+        if not sample:
+            self._newest = (client.arrived, status)
+            # What was asked for somebody else need not be asked again, if it is nearly time.
+            if client.arrived >= self.sample_at - self.history.interval / 10:
+                self._add(client.arrived, status)
+        return status, metrics.command_success(replies, self._firmware)
+
+    def sample(self, now: float) -> None:
+        """Ask the miner for a sample of the history."""
+        interval = self.history.interval
+        self.sample_at = now + 2 * interval  # in case that this one fails
+        timeout = min(self._settings.timeout, interval)
+        client = Client(now, timeout, b"", lambda: self._sample(client))
+        self._sample(client)
+
+    def _sample(self, client: Client) -> None:
+        status: Any = None
+        try:
+            status, _ = self.scrape(client, sample=True)
+        except Parked:
+            return
+        except ChiError:  # which Miner has counted
+            pass
+        except Exception:  # one fault must not end the service of all
+            log.exception("fault while taking a sample")
+        self._add(client.arrived, status)
+
+    def _add(self, asked: float, status: Any) -> None:
+        self.history.add(asked, status)
+        self.sample_at = asked + self.history.interval
+
+    def _ask_parsed(self, client: Client, command: str) -> Any:
+        """Return the parsed reply; None if it is broken, ChiError if it is of no use to ask for others."""
+        try:
+            return parse_json(self._miner.ask(client, encode_request({"command": command})).body)
+        except ChiError as error:
+            joining_failed = error.name == "closed" and "+" in command
+            if error.status in (503, 504) or (error.name in MINER_DOWN and not joining_failed):
+                raise
+            return None
+
+
+class Handlers:
+    """What the routes lead to. The environ has `chi.client`, the Client, beside what WSGI puts there."""
+
+    def __init__(self, settings: Settings, policy: Policy, miner: Miner, monitor: Monitor) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._miner = miner
+        self._monitor = monitor
 
     def get(self, path: str) -> bottle.HTTPResponse:
         """GET (and HEAD) /<command>..."""
@@ -1500,7 +1639,7 @@ class Handlers:
         status: Any = None
         commands: dict[str, bool] = {}
         with contextlib.suppress(ChiError):  # which Miner has counted
-            status, commands = self._scrape(client)
+            status, commands = self._monitor.scrape(client)
         counts: dict[str, dict[str, float]] = collections.defaultdict(dict)
         for (what, kind), count in self._miner.counters.items():
             counts[what][kind] = count
@@ -1516,44 +1655,22 @@ class Handlers:
         """GET /status.json: the miner's state, alike for every firmware."""
         from chi import metrics
 
-        status, _ = self._scrape(bottle.request.environ["chi.client"])
-        document = metrics.to_json(status, self._settings.metrics_pool_user)
-        return respond(Reply(ENCODER.encode(document).encode("ascii")))
+        environ = bottle.request.environ
+        status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
+        users = self._settings.metrics_pool_user or asks_for(environ, "users")
+        response = self._document(metrics.to_json(status, users))
+        if age >= 1:
+            response.set_header("Age", str(int(age)))
+        return response
 
-    def _scrape(self, client: Client) -> tuple[Any, dict[str, bool]]:
-        """Return the metrics.Status, and which commands for it succeeded; ChiError if there is none.
+    def history(self) -> bottle.HTTPResponse:
+        """GET /history.json: what the miner told in the last minutes. It is not asked."""
+        return self._document(self._monitor.history.to_json(time.monotonic(), time.time()))
 
-        Run again after each Parked, it asks the same again and finds the answers there: so what is remembered
-        changes only at the end.
-        """
-        from chi import metrics
-
-        replies: dict[str, Any] = {}
-        client.known = client.known or (self._firmware or metrics.UNKNOWN, self._refused)
-        known, refused = client.known[0], set(client.known[1])
-        while (request := metrics.next_request(replies, refused, known)) is not None:
-            found = metrics.members(request, self._ask_parsed(client, request))
-            if found is None:
-                refused.add(request)
-            else:
-                replies.update(found)
-        if not metrics.succeeded(replies.get("summary")):
-            said = metrics.text(metrics.envelope(replies.get("summary")).get("Msg"))
-            self._miner.counters["miner_errors", "no-summary"] += 1
-            raise ChiError("no-summary", why=_quote(said) if said else "there is none in its reply")
-        # Who tells one by one what it did not tell joined does not join, however it said so.
-        self._firmware, self._refused = metrics.firmware(replies, known), frozenset(refused)
-        return metrics.normalise(replies, time.time()), metrics.command_success(replies, self._firmware)
-
-    def _ask_parsed(self, client: Client, command: str) -> Any:
-        """Return the parsed reply; None if it is broken, ChiError if it is of no use to ask for others."""
-        try:
-            return parse_json(self._miner.ask(client, encode_request({"command": command})).body)
-        except ChiError as error:
-            joining_failed = error.name == "closed" and "+" in command
-            if error.status in (503, 504) or (error.name in MINER_DOWN and not joining_failed):
-                raise
-            return None
+    def dashboard(self) -> bottle.HTTPResponse:
+        """GET /dashboard: the page, which reads the two above."""
+        body, allowed = read_dashboard()
+        return page(body, 200, allowed)
 
     def favicon(self) -> bottle.HTTPResponse:
         """GET /favicon.ico: none; browsers need not ask again today."""
@@ -1596,11 +1713,15 @@ class Handlers:
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
-        query = environ["QUERY_STRING"]
-        pretty = bool(query) and any(part.partition("=")[0] == "pretty" for part in query.split("&"))
+        pretty = asks_for(environ, "pretty")
         if not self._policy.cors(environ):  # else headers are missing as well
             client.forwarded = (plan.request, pretty)
         return respond(self._miner.ask(client, plan.request, pretty, shared=report))
+
+    def _document(self, value: Any) -> bottle.HTTPResponse:
+        """What chi tells itself, as JSON."""
+        body = ENCODER.encode(value).encode("ascii")
+        return respond(Reply(_indent(body) if asks_for(bottle.request.environ, "pretty") else body))
 
 
 def bottle_error(error: bottle.HTTPError) -> bytes:
@@ -1616,9 +1737,9 @@ def bottle_error(error: bottle.HTTPError) -> bytes:
     return body
 
 
-def create_app(settings: Settings, policy: Policy, miner: Miner) -> bottle.Bottle:
+def create_app(settings: Settings, policy: Policy, miner: Miner, monitor: Monitor) -> bottle.Bottle:
     """Return the WSGI application."""
-    handlers = Handlers(settings, policy, miner)
+    handlers = Handlers(settings, policy, miner, monitor)
     app = bottle.Bottle()
     app.install(handlers.guard)
     app.default_error_handler = bottle_error
@@ -1627,6 +1748,8 @@ def create_app(settings: Settings, policy: Policy, miner: Miner) -> bottle.Bottl
         ("/readyz", handlers.readyz),
         ("/metrics", handlers.metrics),
         ("/status.json", handlers.status),
+        ("/history.json", handlers.history),
+        ("/dashboard", handlers.dashboard),
         ("/favicon.ico", handlers.favicon),
         ("/robots.txt", handlers.robots),
     ):
@@ -1639,7 +1762,8 @@ def create_app(settings: Settings, policy: Policy, miner: Miner) -> bottle.Bottl
     return app
 
 
-OWN_PATHS = frozenset({"/healthz", "/favicon.ico", "/robots.txt"})  # need no miner: answered first
+# These need no miner: they are answered first.
+OWN_PATHS = frozenset({"/healthz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt"})
 
 # --- Serving --------------------------------------------------------------------------------------
 
@@ -1888,7 +2012,8 @@ class Gateway:
         self._probed, self._probe_at = False, float("inf")
         adjustments = server_adjustments(listening)
         self.policy = policy
-        app = create_app(settings, policy, self.miner)
+        self.monitor = Monitor(settings, self.miner)
+        app = create_app(settings, policy, self.miner, self.monitor)
         self.servers = [
             Server(
                 app,
@@ -1944,6 +2069,8 @@ class Gateway:
                 self._probe()
             if now >= self._look_at:
                 self._look(now)
+            if now >= self.monitor.sample_at:
+                self.monitor.sample(now)
             timeout = min(self.miner.turn(now), self._notifier.ping(now))
             if self.stopping:
                 timeout = TICK

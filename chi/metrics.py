@@ -14,10 +14,12 @@ out, never guessed. Nothing here raises because of what a miner sent.
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, NamedTuple, Optional
 
 # --- Status ---------------------------------------------------------------------------------------
@@ -30,14 +32,17 @@ from typing import Any, Callable, NamedTuple, Optional
 class Rig:
     """The miner as a whole, counted since its start.
 
-    Times are epoch seconds, `uptime` seconds, `hashrate` (over 5 s, or what the miner has nearest) and
-    `hashrate_average` (since the start) hashes/s, `power` W.
+    Times are epoch seconds by the miner's clock, `time` that of its reply; `uptime` seconds, `hashrate` (over
+    5 s, or what the miner has nearest) and `hashrate_average` (since the start) hashes/s, `power` W,
+    `temperature` that of the hottest sensor but those of the water. `share_interval` is how many seconds a
+    share takes on average, by the pool's difficulty and the average hashrate.
     """
 
     software: str | None = None
     version: str | None = None
     api: str | None = None
     model: str | None = None
+    time: float | None = None
     start_time: float | None = None
     uptime: float | None = None
     hashes: float | None = None
@@ -51,8 +56,11 @@ class Rig:
     hardware_errors: float | None = None
     blocks_found: float | None = None
     best_share: float | None = None
+    last_share: float | None = None
+    share_interval: float | None = None
     last_work: float | None = None
     power: float | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -177,7 +185,7 @@ def hottest(value: Any) -> float | None:
     if not isinstance(value, str):
         return celsius(value)
     found = [celsius(part) for part in value[:MAX_TEXT].split("-")]
-    return max((degrees for degrees in found if degrees is not None), default=None)
+    return highest(found)
 
 
 def text(value: Any) -> str | None:
@@ -206,6 +214,14 @@ YES_NO = dict.fromkeys(("y", "yes", "true", "1"), True) | dict.fromkeys(("n", "n
 ALIVE = {"alive": True} | dict.fromkeys(("dead", "rejecting", "sick", "nostart"), False)
 
 
+EXACT = 2**53  # up to here, a float holds every integer
+
+
+def exact(value: float) -> float:
+    """Return a whole number as an integer, anything else as it is."""
+    return int(value) if value.is_integer() and abs(value) < EXACT else value
+
+
 def read(entry: Entry, reader: Reader, *names: str) -> float | None:
     """Return the first of the fields that says something."""
     return first(reader(entry.get(name)) for name in names)
@@ -214,6 +230,11 @@ def read(entry: Entry, reader: Reader, *names: str) -> float | None:
 def first(values: Iterable[float | None]) -> float | None:
     """Return the first that is there."""
     return next((value for value in values if value is not None), None)
+
+
+def highest(values: Iterable[float | None]) -> float | None:
+    """Return the highest of those that are there."""
+    return max((value for value in values if value is not None), default=None)
 
 
 RECENT_RATE = re.compile(r"([KMGTP])HS ([0-9]{1,4})s")
@@ -350,15 +371,19 @@ def firmware(replies: Replies, remembered: str = UNKNOWN) -> str:
 
 
 def next_request(
-    replies: Replies, refused: Collection[str] = frozenset(), remembered: str = UNKNOWN
+    replies: Replies,
+    refused: Collection[str] = frozenset(),
+    remembered: str = UNKNOWN,
+    unwanted: Collection[str] = frozenset(),
 ) -> str | None:
     """Return what to ask next, commands joined by + where the firmware joins; None when all is there.
 
     `replies` are those of this scrape so far (None for a command that failed), `refused` the joined requests
-    that members() found refused, now or before, `remembered` the firmware() of the scrape before.
+    that members() found refused, now or before, `remembered` the firmware() of the scrape before, `unwanted`
+    the commands to leave out.
     """
     known = firmware(replies, remembered)
-    wanted = COMMANDS.get(known, COMMANDS[UNKNOWN])
+    wanted = tuple(name for name in COMMANDS.get(known, COMMANDS[UNKNOWN]) if name not in unwanted)
     failed = [name for name in wanted if name in replies and not succeeded(replies[name])]
     wanted += tuple(INSTEAD[name] for name in failed if name in INSTEAD)
     missing = [command for command in wanted if command not in replies]
@@ -421,13 +446,23 @@ def normalise(replies: Replies, now: float | None = None) -> Status:
     known = firmware(replies)
     when = next(filter(None, (COUNT(envelope(reply).get("When")) for reply in replies.values())), None)
     clock = Clock(when, now)
-    devices = section(replies.get("devs"), "DEVS") or section(replies.get("edevs"), "DEVS")
+    entries = section(replies.get("devs"), "DEVS") or section(replies.get("edevs"), "DEVS")
+    pools = read_pools(section(replies.get("pools"), "POOLS"), clock)
+    devices = read_devices(entries, known)
+    chains = read_chains(replies, entries)
+    told = (heat for chain in chains for heat in (chain.board_temperature, chain.chip_temperature))
+    heats = [*told, *(device.temperature for device in devices)]
+    rig = replace(
+        read_rig(replies, clock, known),
+        last_share=highest([*(pool.last_share for pool in pools), *last_shares(entries, clock)]),
+        temperature=highest(heats),
+    )
     return Status(
-        rig=read_rig(replies, clock, known),
-        pools=read_pools(section(replies.get("pools"), "POOLS"), clock),
-        devices=read_devices(devices, known),
-        chains=read_chains(replies, devices),
-        fans=read_fans(replies, devices),
+        rig=replace(rig, share_interval=share_interval(rig, pools)),
+        pools=pools,
+        devices=devices,
+        chains=chains,
+        fans=read_fans(replies, entries),
     )
 
 
@@ -467,6 +502,7 @@ def read_rig(replies: Replies, clock: Clock, known: str) -> Rig:
         found = reader(summary)
         values[name] = reader(stats) if found is None else found
     values["last_work"] = clock.time(summary.get("Last getwork"))
+    values["time"] = clock.present
     if clock.present is not None and values["uptime"] is not None:
         values["start_time"] = clock.present - values["uptime"]
     values.update(read_identity(replies, summary))
@@ -571,6 +607,32 @@ def read_last_share(entry: Entry, clock: Clock) -> float | None:
     """Return when a pool last got a share; LuxOS tells the start of the miner where it never did."""
     value = entry.get("Last Share Time")
     return clock.time(value) or (clock.ago(value) if COUNT(entry.get("Accepted")) else None)
+
+
+def last_shares(devices: Sequence[Entry], clock: Clock) -> list[float | None]:
+    """Return when each device last found a share: some firmwares tell it there alone."""
+    return [clock.time(entry.get("Last Share Time")) for entry in devices if COUNT(entry.get("Accepted"))]
+
+
+# Hashes that a share of difficulty 1 takes on average, by algorithm
+SHA256D, SCRYPT = 2.0**32, 2.0**16
+ENOUGH_SHARES = 20  # to take their own rate, where the difficulty is not told
+
+
+def share_interval(rig: Rig, pools: Sequence[Pool]) -> float | None:
+    """Return how many seconds a share takes on average: hashes for one, over hashes/s.
+
+    The difficulty is that of the pool in use; which algorithm it counts for, the shares so far tell.
+    """
+    rate, uptime, shares = rig.hashrate_average or rig.hashrate, rig.uptime or 0, rig.shares_accepted or 0
+    used = [pool for pool in pools if pool.active] or [pool for pool in pools if pool.alive]
+    asked = first(pool.share_difficulty for pool in used)
+    if asked is None:
+        return uptime / shares if shares >= ENOUGH_SHARES and uptime else None
+    if not rate:
+        return None
+    scrypt = 0 < rate * uptime < (rig.difficulty_accepted or 0) * 2.0**24
+    return COUNT(asked * (SCRYPT if scrypt else SHA256D) / rate)
 
 
 DEVICE_KINDS = ("ASC", "PGA", "GPU", "CPU")
@@ -824,6 +886,60 @@ def gpu_fans(devices: Sequence[Entry]) -> list[tuple[str, Any]]:
     ]
 
 
+# --- History --------------------------------------------------------------------------------------
+
+# What a sample has: attributes of Rig.
+SAMPLED = (
+    "hashrate",
+    "temperature",
+    "shares_accepted",
+    "shares_rejected",
+    "shares_stale",
+)
+# Commands of COMMANDS that tell none of them, nor which firmware it is
+NOT_SAMPLED = frozenset({"pools", "fans", "devdetails", "tunerstatus", "power"})
+SAMPLE_INTERVAL = 15.0  # seconds
+MAX_SAMPLES = 960  # longer histories have longer intervals: a plot shows no more
+
+
+class History:
+    """Samples of the last `minutes`, one each `interval` seconds; times are those of time.monotonic().
+
+    Columns of doubles: 48 bytes a sample, 52 KB at the most.
+    """
+
+    def __init__(self, minutes: int) -> None:
+        self.minutes = minutes
+        self.interval = max(SAMPLE_INTERVAL, minutes * 60 / MAX_SAMPLES)
+        self._times = array("d")
+        self._columns = {name: array("d") for name in SAMPLED}
+
+    def add(self, now: float, status: Status | None) -> None:
+        """Append a sample, without a status one that says nothing, and drop those that are too old."""
+        self._times.append(now)
+        for name, column in self._columns.items():
+            value = getattr(status.rig, name) if status else None
+            column.append(math.nan if value is None else value)
+        old = bisect.bisect_left(self._times, now - self.minutes * 60)
+        for column in (self._times, *self._columns.values()):
+            del column[:old]
+
+    def to_json(self, now: float, epoch: float) -> dict[str, Any]:
+        """Return what /history.json says; `epoch` is what `now` is in seconds since 1970.
+
+        A list for each attribute in SAMPLED and for `time`, all of one length; None where it is not known.
+        """
+        samples: dict[str, list[float | None]] = {"time": [int(epoch - now + then) for then in self._times]}
+        for name, column in self._columns.items():
+            samples[name] = [None if math.isnan(value) else exact(value) for value in column]
+        return {
+            "time": int(epoch),
+            "minutes": self.minutes,
+            "interval": exact(self.interval),
+            "samples": samples,
+        }
+
+
 # --- Families -------------------------------------------------------------------------------------
 #
 # Everything that /metrics exposes, in its order. The name's ending says the type: _total is a counter.
@@ -953,7 +1069,6 @@ OWN_FAMILIES = (
 # --- Outputs --------------------------------------------------------------------------------------
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-EXACT = 2**53  # up to here, a float holds every integer
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -985,7 +1100,7 @@ def render(name: str, help: str, found: Sequence[tuple[str, float]]) -> Iterator
 
 def decimal(value: float) -> str:
     """Return a number as text, whole ones without a fraction."""
-    return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
+    return repr(exact(value))
 
 
 def label(name: str, value: str | None) -> str:
@@ -1045,7 +1160,4 @@ def to_json(status: Status, pool_user: bool = False) -> dict[str, Any]:
 def plain(record: Any) -> dict[str, Any]:
     """Return the attributes of a record, whole numbers as integers."""
     values = {attribute.name: getattr(record, attribute.name) for attribute in fields(record)}
-    for name, value in values.items():
-        if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
-            values[name] = int(value)
-    return values
+    return {name: exact(value) if isinstance(value, float) else value for name, value in values.items()}

@@ -56,7 +56,9 @@ class Chi:
     """A Gateway on a free port of 127.0.0.1, in a thread of this process."""
 
     def __init__(self, miner_port: int, **settings: Any) -> None:
-        settings = {"http_port": 0, "listen": ("127.0.0.1",), "api_port": miner_port, **settings}
+        # Without history: a slow test would find its samples among the requests to the miner.
+        usual = {"http_port": 0, "listen": ("127.0.0.1",), "api_port": miner_port, "history": 0}
+        settings = {**usual, **settings}
         self.settings = app.Settings(**settings)
         policy = app.Policy(self.settings)
         self.gateway = app.Gateway(self.settings, policy, app.open_sockets(self.settings))

@@ -67,6 +67,9 @@ GOOD = [
     (["--max-age", "0"], {"max_age": 0.0}),
     (["--max-age=0.5"], {"max_age": 0.5}),
     (["--max-age", "3600"], {"max_age": 3600.0}),
+    (["--history", "60"], {"history": 60}),
+    (["--history=0"], {"history": 0}),
+    (["--history", "1440"], {"history": 1440}),
     (["--read-only"], {"read_only": True}),
     (["--report", "litestats2"], {"report": ("litestats2",)}),
     (["--report", "a", "--report", "b-c.d_e"], {"report": ("a", "b-c.d_e")}),
@@ -116,6 +119,7 @@ BAD = [
     *((name, value) for name in ("-a", "--api_host", "--api-host", "--listen") for value in ("", " ")),
     *(("--timeout", value) for value in ("0", "0.09", *DURATIONS)),
     *(("--max-age", value) for value in ("-0.1", *DURATIONS)),
+    *(("--history", value) for value in ("-1", "1441", "x", "1.5", "", "nan", "1e3", "1_0")),
     *(("--threads", value) for value in ("0", "65", "-1", "2.5", "many", "")),
     *(("--log-level", value) for value in ("verbose", "INFO", "", "2")),
     *((name, value) for name in ("--report", "--host") for value in NAMES),
@@ -163,10 +167,6 @@ def test_missing_value_ends_the_start(capsys: pytest.CaptureFixture[str], name: 
     assert "expected one argument" in line
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "--port", "-x", "-W", "8080", "summary", "", "--", "--http", "--http_por", "--api", "--api-h",
 @pytest.mark.parametrize("name", ["-w", "--http_port", "--api-port", "--timeout", "--threads", "--history"])
 def test_dashes_are_no_value(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Also where argparse takes -- for the end of the options, and the value for an empty list."""
@@ -179,6 +179,10 @@ def test_a_list_has_no_empty_value() -> None:
         app.read_settings(argparse.Namespace(listen=[[]]))
 
 
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--port", "-x", "-W", "8080", "summary", "", "--", "--http", "--http_por", "--api", "--api-h",
         "--lis", "--time", "--thread", "--max", "--read", "--log", "--access", "--ver", "--hel",
         "--dem", "--chec",
         "--HTTP_PORT", "--http-port8080", "--read-only=yes", "--access-log=1", "--demo=1", "--version=1",

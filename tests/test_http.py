@@ -14,7 +14,7 @@ from tests.conftest import Chi, Response
 from tests.miner import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
 
 JSON = "application/json; charset=utf-8"
-OWN = ("/healthz", "/readyz", "/favicon.ico", "/robots.txt")
+OWN = ("/healthz", "/readyz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt")
 NO_COMMANDS = ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "FOO", "M-SEARCH")
 
 

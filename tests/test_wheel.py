@@ -59,11 +59,11 @@ def test_help_names_the_command(run):
 
 
 def test_needs_bottle_and_waitress_and_nothing_more(run):
-    """An installation brings two packages along, and the type marker."""
+    """An installation brings two packages along, the page, and the type marker."""
     listed = {row["name"] for row in json.loads(run("python", "-m", "pip", "list", "--format=json"))}
     assert listed - {"pip", "setuptools"} == {"cgminerhttpinterface", "bottle", "waitress"}
     files = "from importlib.metadata import files; print(*files('cgminerhttpinterface'), sep='\\n')"
-    assert "chi/py.typed" in run("python", "-c", files).splitlines()
+    assert {"chi/dashboard.html", "chi/py.typed"} <= set(run("python", "-c", files).splitlines())
 
 
 def test_demo_is_served_and_ends_on_sigterm(tmp_path):
@@ -75,6 +75,8 @@ def test_demo_is_served_and_ends_on_sigterm(tmp_path):
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         try:
             status, kind, reply = answer(f"http://127.0.0.1:{port}/", process)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/dashboard", timeout=5) as response:
+                page = response.read()
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=10) == 0
         finally:
@@ -82,3 +84,4 @@ def test_demo_is_served_and_ends_on_sigterm(tmp_path):
     assert (status, kind) == (200, "application/json; charset=utf-8")
     assert reply["summary"][0]["SUMMARY"]
     assert reply["devs"][0]["DEVS"]
+    assert page == (Path(chi.__file__).parent / "dashboard.html").read_bytes()

@@ -1,0 +1,1185 @@
+"""The page and what it reads: the history, samples taken in the background, a status that viewers share."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import html.parser
+import json
+import logging
+import math
+import re
+import sys
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chi import app, metrics
+from tests.client import Background, Wire
+from tests.conftest import Chi, Response
+from tests.miner import CLOSE, HOLD, ScriptedMiner, Step, free_port
+from tests.test_coalescing import settle
+from tests.test_metrics import (
+    ANYTHING,
+    FIRMWARES,
+    GOLDEN,
+    NOW,
+    QUICK,
+    one,
+    paths_of,
+    replaced,
+    replies_of,
+)
+from tests.test_scrape import (
+    JOINED,
+    NO_SUMMARY,
+    REQUESTS,
+    USERS,
+    busy_with,
+    counted,
+    gated,
+    miner_like,
+    scrape,
+)
+
+FILE = Path(app.__file__).parent / "dashboard.html"
+TOKEN = "0123456789abcdef"
+BASIC = f"Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"
+HOUR = "max-age=3600"
+
+# --- The history ----------------------------------------------------------------------------------
+
+
+def rig(**values: Any) -> metrics.Status:
+    """A status with these attributes of the rig."""
+    return metrics.Status(metrics.Rig(**values))
+
+
+def columns(history: metrics.History, now: float = 0.0, epoch: float = 0.0) -> dict[str, Any]:
+    """What the history has, as the JSON says it."""
+    samples: dict[str, Any] = json.loads(json.dumps(history.to_json(now, epoch), allow_nan=False))["samples"]
+    assert list(samples) == ["time", *metrics.SAMPLED]
+    assert len({len(values) for values in samples.values()}) == 1
+    return samples
+
+
+def filled(minutes: int, days: float = 2.0, pace: float = 0.9) -> metrics.History:
+    """A history to which samples were added for days, as often as can be."""
+    history = metrics.History(minutes)
+    for number in range(int(days * 86400 / (history.interval * pace))):
+        told = rig(
+            hashrate=1.23456789012e14 + number, temperature=78.4375, shares_accepted=1e7 + number,
+            shares_rejected=12345.0, shares_stale=123.0,
+        )  # fmt: skip
+        history.add(number * history.interval * pace, told)
+    return history
+
+
+def test_an_empty_history() -> None:
+    """Before the first sample there are the lists, and nothing in them."""
+    told = metrics.History(60).to_json(500.0, 1.8e9 + 0.7)
+    assert told == {
+        "time": 1_800_000_000,
+        "minutes": 60,
+        "interval": 15,
+        "samples": {name: [] for name in ("time", *metrics.SAMPLED)},
+    }
+
+
+def test_samples_are_in_order() -> None:
+    """The oldest first, whole numbers as integers, times by the epoch that is given."""
+    history = metrics.History(60)
+    history.add(100.0, rig(hashrate=1.5, temperature=60.0, shares_accepted=1.0))
+    history.add(115.2, rig(hashrate=2e14, temperature=61.5, shares_rejected=0.0, shares_stale=3.0))
+    text = json.dumps(columns(history, 120.0, 1.8e9))
+    assert text == (
+        '{"time": [1799999980, 1799999995], "hashrate": [1.5, 200000000000000], "temperature": [60, 61.5], '
+        '"shares_accepted": [1, null], "shares_rejected": [null, 0], "shares_stale": [null, 3]}'
+    )
+
+
+def test_a_gap_says_nothing() -> None:
+    """Without a status there is a sample, and each of its values is null."""
+    history = metrics.History(60)
+    for now, status in ((0.0, rig(hashrate=1.0)), (15.0, None), (30.0, rig(hashrate=3.0))):
+        history.add(now, status)
+    found = columns(history)
+    assert found["time"] == [0, 15, 30]
+    assert found["hashrate"] == [1, None, 3]
+    assert all(values == [None] * 3 for name, values in found.items() if name not in ("time", "hashrate"))
+
+
+def test_what_is_sampled_is_an_attribute_of_the_rig() -> None:
+    """And each that is sampled is told by a command that a sample asks for."""
+    assert set(metrics.SAMPLED) <= {field.name for field in dataclasses.fields(metrics.Rig)}
+    assert {name for names in metrics.COMMANDS.values() for name in names} > metrics.NOT_SAMPLED
+    for golden in FIRMWARES:
+        replies = replies_of(golden)
+        some = {name: reply for name, reply in replies.items() if name not in metrics.NOT_SAMPLED}
+        whole, part = metrics.normalise(replies, NOW).rig, metrics.normalise(some, NOW).rig
+        assert [getattr(part, name) for name in metrics.SAMPLED] == [
+            getattr(whole, name) for name in metrics.SAMPLED
+        ]
+        assert metrics.firmware(some) == metrics.firmware(replies)
+
+
+@pytest.mark.parametrize("gap", [0.0, 13.5, 15.0, 59.9, 1000.0])
+def test_old_samples_go(gap: float) -> None:
+    """What is older than the minutes is dropped with the next sample; what is just as old stays."""
+    history = metrics.History(1)
+    for now in (0.0, 30.0, 60.0):
+        history.add(now, rig(hashrate=now))
+    assert columns(history)["hashrate"] == [0, 30, 60]
+    history.add(60.0 + gap, rig(hashrate=1.0))
+    kept = [value for value in (0, 30, 60) if value >= gap]
+    assert columns(history)["hashrate"] == [*kept, 1]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "interval"), [(1, 15), (60, 15), (240, 15), (241, 15.0625), (480, 30), (1440, 90)]
+)
+def test_interval(minutes: int, interval: float) -> None:
+    """15 s up to 240 minutes, then so long that there are 960 samples."""
+    history = metrics.History(minutes)
+    assert history.interval == interval
+    assert json.dumps(history.to_json(0, 0)["interval"]) == json.dumps(interval)
+
+
+@pytest.mark.parametrize("minutes", [1, 60, 240, 241, 1440])
+def test_samples_are_bounded(minutes: int) -> None:
+    """After days there are no more than the minutes have room for, however close they come."""
+    history = filled(minutes)
+    found = columns(history)["time"]
+    assert len(found) == int(minutes * 60 / (history.interval * 0.9)) + 1
+    assert len(found) <= 1067
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("minutes", [60, 1440])
+def test_memory(minutes: int) -> None:
+    """Less than 200 KB, at its peak as well; the arrays hold no room for what is gone."""
+    tracemalloc.start()
+    try:
+        history = filled(minutes)
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert max(now, peak) < 200_000
+    arrays = [history._times, *history._columns.values()]
+    assert sum(map(sys.getsizeof, arrays)) < 70_000
+    assert all(sys.getsizeof(array) < 12 * len(array) + 500 for array in arrays)
+
+
+@pytest.mark.parametrize(("minutes", "most"), [(60, 20_000), (1440, 80_000)])
+def test_size_of_the_json(minutes: int, most: int) -> None:
+    """A phone can take it with each sample."""
+    assert len(json.dumps(filled(minutes).to_json(1e6, 1.8e9), separators=(",", ":"))) < most
+
+
+def test_a_clock_that_jumps() -> None:
+    """Times follow the clock that is right when they are read: a device has none when it boots."""
+    history = metrics.History(60)
+    history.add(10.0, rig(hashrate=1.0))
+    assert columns(history, 20.0, 86.0)["time"] == [76]
+    history.add(25.0, rig(hashrate=1.0))
+    assert columns(history, 30.0, 1.8e9)["time"] == [1_799_999_980, 1_799_999_995]
+    assert columns(history, 30.0, 5.0)["time"] == [-15, 0]
+
+
+# --- What a status says for it --------------------------------------------------------------------
+
+EARLY = 986  # a clock that began with the boot
+
+
+def status(when: Any = 1.8e9, now: float | None = None, **sections: list[Any]) -> metrics.Rig:
+    """The rig of replies of that time, each a list of its section's objects."""
+    replies = {
+        name: {"STATUS": [{"STATUS": "S", "When": when}], name.upper(): entries}
+        for name, entries in sections.items()
+    }
+    return metrics.normalise(replies, now).rig
+
+
+@pytest.mark.parametrize(
+    ("when", "now", "expected"),
+    [
+        (1.8e9, None, 1.8e9),
+        (1.8e9, NOW + 99, 1.8e9),
+        (EARLY, NOW, NOW),
+        (EARLY, None, None),
+        (0, NOW, NOW),
+        (None, NOW, NOW),
+        (None, None, None),
+        (-5, NOW, NOW),
+        (math.nan, NOW, NOW),
+        ("soon", NOW, NOW),
+        (10**400, NOW, NOW),
+    ],
+)
+def test_time(when: Any, now: float | None, expected: float | None) -> None:
+    """By the miner's clock where it was ever set, else by the caller's."""
+    assert status(when, now, summary=[{"Elapsed": 5}]).time == expected
+
+
+@pytest.mark.parametrize(
+    ("pools", "devs", "expected"),
+    [
+        ([], [], None),
+        ([{"Last Share Time": 1.7e9}], [], 1.7e9),
+        ([{"Last Share Time": 1.7e9}, {"Last Share Time": 1.75e9}, {}], [], 1.75e9),
+        ([{"Last Share Time": 0}, {"Last Share Time": "0"}], [], None),
+        ([{"Last Share Time": "0:00:09", "Accepted": 1}], [], 1.8e9 - 9),
+        ([{"Last Share Time": "0:00:09", "Accepted": 0}], [], None),
+        ([{"Last Share Time": 1.7e9}], [{"Last Share Time": 1.75e9, "Accepted": 2}], 1.75e9),
+        ([{"Last Share Time": 1.7e9}], [{"Last Share Time": 1.6e9, "Accepted": 2}], 1.7e9),
+        ([], [{"Last Share Time": 1.75e9, "Accepted": 2}, {"Accepted": 2}], 1.75e9),
+        ([], [{"Last Share Time": 1.75e9, "Accepted": 0}, {"Last Share Time": 1.75e9}], None),
+        ([], [{"Last Share Time": "never", "Accepted": 2}], None),
+        ([{"Last Share Time": -1}, {"Last Share Time": math.nan}, {"Last Share Time": 10**400}], [], None),
+    ],
+)
+def test_last_share(pools: list[Any], devs: list[Any], expected: float | None) -> None:
+    """The newest of all pools and devices."""
+    assert status(pools=pools, devs=devs).last_share == expected
+
+
+def test_last_share_of_a_clock_that_was_never_set() -> None:
+    """Seconds since the boot become the caller's time; without that one, nothing is known."""
+    pools, devs = [{"Last Share Time": 900}], [{"Last Share Time": 975, "Accepted": 1}]
+    assert status(EARLY, NOW, pools=pools, devs=devs).last_share == NOW - 11
+    assert status(EARLY, None, pools=pools, devs=devs).last_share is None
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        ({}, None),
+        ({"devs": [{"ASC": 0, "Temperature": 61.5}, {"ASC": 1, "Temperature": 60}]}, 61.5),
+        ({"devs": [{"ASC": 0, "Temperature": 0}, {"ASC": 1, "Temperature": -273}]}, None),
+        ({"devs": [{"ASC": 0, "Temperature": 1e6}, {"ASC": 1, "Temperature": math.nan}]}, None),
+        ({"devs": [{"ASC": 0, "Temperature": -20}]}, -20),
+        ({"stats": [{"chain_acn1": 1, "temp_chip1": "70-75", "temp_pcb1": "50-80"}]}, 80),
+        ({"temps": [{"ID": 6, "Board": 70, "Chip": 85}], "devs": [{"ASC": 6, "Temperature": 90}]}, 90),
+        ({"temps": [{"ID": 6, "Board": 70, "Chip": 85}]}, 85),
+        ({"estats": [{"MM ID0": "TMax[-273] MTmax[-273 -273] MGHS[0 0]"}]}, None),
+        ({"estats": [{"MM ID0": "MTmax[70 71] MGHS[1 2]"}]}, 71),
+    ],
+)
+def test_temperature(replies: dict[str, Any], expected: float | None) -> None:
+    """The hottest of boards, chips and devices; None where no sensor tells."""
+    assert one(**replies).rig.temperature == expected
+
+
+def test_temperature_is_not_the_waters() -> None:
+    """Cooling water has a limit of its own."""
+    replies = {
+        "temps": {
+            "STATUS": [{"STATUS": "S"}],
+            "METADATA": [{"TopLeft": {"Label": "Outlet Water"}}],
+            "TEMPS": [{"ID": 0, "TopLeft": 99, "TopRight": 55}],
+        }
+    }
+    told = metrics.normalise(replies)
+    assert (told.rig.temperature, told.chains[0].water_temperature) == (55, 99)
+
+
+ACTIVE = {"POOL": 0, "Stratum Active": True, "Status": "Alive", "Stratum Difficulty": 65536.0}
+SPARE = {"POOL": 1, "Stratum Active": False, "Status": "Alive", "Stratum Difficulty": 1024.0}
+# Hashes for a share of difficulty 65536, over 100 TH/s
+AT_100_TERAHASHES = 2**48 / 1e14
+FAST = {"MHS av": 1e8, "Elapsed": 1000}
+
+
+@pytest.mark.parametrize(
+    ("summary", "pools", "expected"),
+    [
+        (FAST, [ACTIVE], AT_100_TERAHASHES),
+        ({**FAST, "MHS 5s": 5.0}, [ACTIVE], AT_100_TERAHASHES),  # the average counts
+        ({"MHS 5s": 1e8}, [ACTIVE], AT_100_TERAHASHES),  # where there is one
+        ({"MHS av": 0, "MHS 5s": 1e8}, [ACTIVE], AT_100_TERAHASHES),
+        ({**FAST, "Difficulty Accepted": 1e17 / 2**32}, [ACTIVE], AT_100_TERAHASHES),
+        # An L3+: 500 MH/s of scrypt for 1000 s
+        ({"MHS av": 500, "Elapsed": 1000, "Difficulty Accepted": 5e11 / 2**16}, [ACTIVE], 2**32 / 5e8),
+        ({"MHS av": 500, "Elapsed": 1000, "Difficulty Accepted": 2e12 / 2**16}, [ACTIVE], 2**32 / 5e8),
+        (FAST, [SPARE, ACTIVE], AT_100_TERAHASHES),  # of the pool in use
+        (FAST, [{**SPARE, "Stratum Difficulty": 65536}], AT_100_TERAHASHES),  # or of one that may be
+        (FAST, [{"POOL": 0, "Stratum Active": True, "Work Difficulty": 65536}], AT_100_TERAHASHES),
+        # No difficulty: as long as each so far has taken, if there are enough of them
+        ({**FAST, "Accepted": 20}, [{"POOL": 0, "Stratum Active": True}], 50),
+        ({**FAST, "Accepted": 20}, [], 50),
+        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Active": False, "Status": "Dead"}], 50),
+        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": 0}, SPARE], 50),
+        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": -1}], 50),
+        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": math.nan}], 50),
+        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": 10**400}], 50),
+        ({"Accepted": 1000, "Elapsed": 500}, [], 0.5),
+        ({**FAST, "Accepted": 19}, [], None),
+        ({"Accepted": 1000}, [], None),
+        ({"Accepted": 1000, "Elapsed": 0}, [], None),
+        ({"Accepted": -1000, "Elapsed": 100}, [], None),
+        (FAST, [], None),
+        ({}, [], None),
+        # No hashrate: nobody knows
+        ({}, [ACTIVE], None),
+        ({"MHS av": 0, "MHS 5s": 0, "Accepted": 1000, "Elapsed": 100}, [ACTIVE], None),
+        ({"MHS av": -5, "Elapsed": 100}, [ACTIVE], None),
+        ({"MHS av": math.nan, "MHS 5s": "x"}, [ACTIVE], None),
+        ({"MHS av": 10**400}, [ACTIVE], None),
+    ],
+)
+def test_share_interval(summary: dict[str, Any], pools: list[Any], expected: float | None) -> None:
+    """Hashes for a share of the pool's difficulty over hashes/s, for SHA256d and for scrypt."""
+    found = one(summary=[summary], pools=pools).rig.share_interval
+    assert found == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1e-40, "1e-300", "4e-320"])
+@pytest.mark.parametrize("difficulty", [1e-12, 1.0, 1e18])
+def test_share_interval_of_almost_no_hashrate(rate: Any, difficulty: float) -> None:
+    """A number that JSON has, or none: a quotient may be infinite."""
+    pool = {**ACTIVE, "Stratum Difficulty": difficulty}
+    told = metrics.to_json(one(summary=[{"MHS av": rate, "Elapsed": 5}], pools=[pool]))
+    json.dumps(told, allow_nan=False)
+
+
+@pytest.mark.parametrize("golden", FIRMWARES)
+def test_golden_statuses_are_plausible(golden: str) -> None:
+    """What is made of real replies is what a person would expect of such a miner."""
+    told = metrics.normalise(replies_of(golden), NOW).rig
+    assert told.time is not None
+    if told.shares_accepted:
+        assert told.last_share is not None
+        assert 0 <= told.time - told.last_share < 3600
+        assert told.share_interval is not None
+        assert 0.5 < told.share_interval < 60
+        assert told.temperature is not None
+        assert 30 < told.temperature < 120
+
+
+def check_documents(replies: Any) -> None:
+    """Both documents are JSON, and without NaN, whatever the replies."""
+    for now in (None, NOW):
+        told = metrics.normalise(replies, now)
+        json.dumps(metrics.to_json(told, True), allow_nan=False)
+        history = metrics.History(60)
+        history.add(1.0, told)
+        history.add(2.0, None)
+        assert len(columns(history, 3.0, NOW)["time"]) == 2
+
+
+@QUICK
+@given(data=st.data())
+@pytest.mark.parametrize("golden", FIRMWARES)
+def test_documents_of_a_golden_reply_with_anything_in_it(golden: str, data: st.DataObject) -> None:
+    """Any field missing, of another type, huge, negative or nan."""
+    replies: Any = replies_of(golden)
+    for _ in range(data.draw(st.integers(1, 4))):
+        path = data.draw(st.sampled_from([path for path in paths_of(replies) if path]))
+        replies = replaced(replies, path, data.draw(st.one_of(st.just(...), ANYTHING)))
+    check_documents(replies)
+
+
+FIELDS = st.sampled_from(
+    ["MHS av", "MHS 5s", "KHS av", "Elapsed", "Accepted", "Difficulty Accepted", "Stratum Difficulty",
+     "Last Share Time", "Temperature", "Stratum Active", "Status", "When"]
+)  # fmt: skip
+EXTREMES = st.one_of(
+    st.floats(),
+    st.integers(),
+    st.sampled_from([True, "Y", "Alive", "1e-300", 5e-324, 1.7e19, 1e-12, "0:0:1"]),
+)
+ENTRIES = st.lists(st.dictionaries(FIELDS, EXTREMES), max_size=3)
+
+
+@QUICK
+@given(summary=ENTRIES, pools=ENTRIES, devs=ENTRIES, when=EXTREMES)
+def test_documents_of_extreme_figures(summary: Any, pools: Any, devs: Any, when: Any) -> None:
+    """Whatever the figures that are reckoned with, what comes out is a number of JSON's or null."""
+    head = {"STATUS": [{"STATUS": "S", "When": when}]}
+    check_documents(
+        {"summary": {**head, "SUMMARY": summary}, "pools": {"POOLS": pools}, "devs": {"DEVS": devs}}
+    )
+
+
+# --- Samples in the background --------------------------------------------------------------------
+
+
+class Watched(metrics.History):
+    """A history whose samples can be waited for; the next one is due in an hour."""
+
+    def __init__(self, interval: float = 3600.0) -> None:
+        super().__init__(1440)
+        self.interval = interval
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def add(self, now: float, status: metrics.Status | None) -> None:
+        with self._changed:
+            super().add(now, status)
+            self._count += 1
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> dict[str, Any]:
+        """Wait until there were so many; return all that there are."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._count >= count, 10), f"{self._count}, not {count}"
+            return columns(self)
+
+
+@pytest.fixture
+def sampler(serve: Callable[..., Chi], miner: ScriptedMiner) -> Callable[..., tuple[Chi, Watched]]:
+    """Serve with a history that is watched, and takes a sample when it is told to."""
+
+    def start(port: int = miner.port, interval: float = 3600.0, **settings: Any) -> tuple[Chi, Watched]:
+        chi = serve(port, **{"history": 60, **settings})
+        chi.gateway.monitor.sample_at = math.inf
+        chi.gateway.monitor.history = history = Watched(interval)
+        return chi, history
+
+    return start
+
+
+def due(chi: Chi, seconds: float = 0.0) -> None:
+    """Have the next sample be due, at once or in so many seconds."""
+    chi.gateway.monitor.sample_at = time.monotonic() + seconds
+    chi.gateway.wake()
+
+
+SAMPLE = "version+summary+devs+stats"
+SAMPLES = {  # what is asked for the first sample, and for each later one
+    "avalon": ([SAMPLE, "estats"], ["version+summary+devs+estats"]),
+    "bfgminer-5.5.0": ([SAMPLE], [SAMPLE]),
+    "bitmain-s19": ([SAMPLE], ["version+summary+stats"]),
+    "bitmain-s9": ([SAMPLE], ["version+summary+stats"]),
+    "bosminer": ([SAMPLE, "temps"], ["version+summary+devs+temps"]),
+    "cgminer-4.11.1": ([SAMPLE], [SAMPLE]),
+    "luxos": ([SAMPLE, "temps"], ["version+summary+devs+temps"]),
+    "sgminer-5.1.1": ([SAMPLE], [SAMPLE]),
+    "whatsminer": (
+        [SAMPLE, "version", "get_version", "summary", "edevs"],
+        ["get_version", "summary", "edevs"],
+    ),
+}
+
+
+@pytest.mark.parametrize("golden", FIRMWARES)
+def test_what_a_sample_asks(sampler: Callable[..., Any], miner: ScriptedMiner, golden: str) -> None:
+    """As few requests as the firmware allows, without pools; the sample has what the status has."""
+    miner.script = miner_like(golden)
+    chi, history = sampler()
+    first, later = SAMPLES[golden]
+    for number, asked in enumerate((first, later, later), 1):
+        before = len(miner.requests)
+        due(chi)
+        found = history.wait(number)
+        assert miner.commands[before:] == asked
+    expected = json.loads((GOLDEN / golden / "expected.json").read_text())["rig"]
+    for name in metrics.SAMPLED:
+        assert found[name] == [expected[name]] * 3
+
+
+@pytest.mark.parametrize("golden", FIRMWARES)
+def test_a_sample_and_a_scrape_remember_together(
+    sampler: Callable[..., Any], miner: ScriptedMiner, golden: str
+) -> None:
+    """What the firmware is, one finds out for the other."""
+    miner.script = miner_like(golden)
+    chi, history = sampler()
+    due(chi)
+    history.wait(1)
+    before = len(miner.requests)
+    assert chi.get("/status.json").status == 200
+    assert miner.commands[before:] == REQUESTS[golden][1]
+    other, its_history = sampler()
+    scrape(other)
+    before = len(miner.requests)
+    due(other)
+    its_history.wait(1)
+    assert miner.commands[before:] == SAMPLES[golden][1]
+
+
+def test_the_first_sample_comes_soon(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """15 s after the start, and each later one after the interval."""
+    began = time.monotonic()
+    monitor = serve(miner.port, history=60).gateway.monitor
+    assert began + app.FIRST_SAMPLE <= monitor.sample_at <= time.monotonic() + app.FIRST_SAMPLE
+    assert app.FIRST_SAMPLE <= metrics.SAMPLE_INTERVAL
+
+
+def test_samples_follow_each_other(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
+    """One begins the next, an interval later, with nobody asking."""
+    miner.script = miner_like("bitmain-s9")
+    chi, history = sampler(interval=0.2)
+    due(chi)
+    assert history.wait(3)["shares_accepted"][0] > 0
+    times = list(history._times)
+    assert all(later - earlier > 0.19 for earlier, later in zip(times, times[1:]))
+
+
+def test_history_json(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
+    """It has each sample with its time, and gaps where the miner did not answer; it asks for nothing."""
+    miner.script = miner_like("bitmain-s9")
+    chi, history = sampler()
+    for number, script in enumerate((miner.script, [CLOSE], [NO_SUMMARY], [b"x\0"], miner.script), 1):
+        miner.script = script
+        due(chi)
+        history.wait(number)
+    asked = len(miner.requests)
+    before = int(time.time())
+    response = chi.get("/history.json")
+    assert response.status == 200
+    assert response.headers["Content-Type"] == app.JSON
+    assert response.headers["Cache-Control"] == "no-store"
+    told = response.json
+    assert list(told) == ["time", "minutes", "interval", "samples"]
+    assert before <= told["time"] <= time.time()
+    assert all(before - 30 <= then <= told["time"] for then in told["samples"]["time"])
+    good = json.loads((GOLDEN / "bitmain-s9" / "expected.json").read_text())["rig"]
+    for name in metrics.SAMPLED:
+        assert told["samples"][name] == [good[name], None, None, None, good[name]]
+    assert len(miner.requests) == asked
+
+
+def test_history_json_of_a_new_chi(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """It tells the settings, and has no samples yet."""
+    told = serve(miner.port, history=480).get("/history.json").json
+    assert (told["minutes"], told["interval"], told["samples"]["time"]) == (480, 30, [])
+    assert miner.requests == []
+
+
+def test_a_miner_that_is_down(sampler: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Each sample is a gap; the log has one line in all."""
+    chi, history = sampler(free_port())
+    with caplog.at_level(logging.DEBUG):
+        for number in range(1, 6):
+            due(chi)
+            assert history.wait(number)["hashrate"] == [None] * number
+    assert [record.getMessage()[:24] for record in caplog.records if record.name == "chi"] == [
+        "The miner's API at 127.0"
+    ]
+    assert counted(scrape(chi), "miner_errors") == {"refused": 6}
+
+
+def test_a_hung_miner_does_not_stop_the_samples(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
+    """The next still comes, one request for each, and nothing is left of those before."""
+    miner.script = [HOLD]
+    chi, history = sampler(interval=0.3, timeout=0.2)
+    due(chi)
+    found = history.wait(4)
+    assert set(found["hashrate"]) == {None}
+    assert len(miner.requests) <= len(history.wait(4)["time"]) + 1
+    assert len(chi.gateway.miner._open) <= 1
+    miner.script = miner_like("cgminer-4.11.1")
+    due(chi)
+    history.wait(len(found["time"]) + 3)
+    assert columns(history)["hashrate"][-1] == 0
+
+
+def test_a_sample_takes_no_longer_than_to_the_next(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
+    """Also where --timeout is longer than the interval."""
+    miner.script = [HOLD]
+    chi, history = sampler(interval=0.2, timeout=3600.0)
+    due(chi)
+    assert history.wait(4)["hashrate"][:4] == [None] * 4
+    assert len(miner.requests) <= app.PROBES + chi.settings.threads
+
+
+def test_a_sample_under_way_does_not_hold_up_the_end(
+    sampler: Callable[..., Any], miner: ScriptedMiner
+) -> None:
+    """Nobody waits for it."""
+    miner.script = [HOLD]
+    chi, _ = sampler()
+    due(chi)
+    miner.asked(1)
+    began = time.monotonic()
+    chi.stop()
+    assert time.monotonic() - began < app.DRAIN
+
+
+def test_a_fault_in_a_sample_ends_nothing(
+    sampler: Callable[..., Any],
+    miner: ScriptedMiner,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What goes wrong in chi itself costs the sample, and is logged; chi serves on, and samples."""
+    miner.script = miner_like("cgminer-4.11.1")
+    chi, history = sampler()
+    normalise = metrics.normalise
+    monkeypatch.setattr(metrics, "normalise", lambda *_: 1 / 0)
+    due(chi)
+    assert history.wait(1)["hashrate"] == [None]
+    assert "ZeroDivisionError" in caplog.text
+    monkeypatch.setattr(metrics, "normalise", normalise)
+    due(chi)
+    assert history.wait(2)["hashrate"] == [None, 0]
+    assert chi.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status.json"])
+def test_a_scrape_near_its_time_is_the_sample(
+    sampler: Callable[..., Any], miner: ScriptedMiner, path: str
+) -> None:
+    """In the last tenth of the interval what was asked for somebody else is taken, and chi asks no more."""
+    miner.script = miner_like("bitmain-s9")
+    chi, history = sampler()
+    due(chi, 350)  # of 3600 s
+    began = time.monotonic()
+    assert chi.get(path).status == 200
+    found = history.wait(1)
+    assert found["shares_accepted"][0] > 0
+    assert began + 3600 <= chi.gateway.monitor.sample_at <= time.monotonic() + 3600
+    assert chi.get(path).status == 200
+    assert len(history.wait(1)["time"]) == 1
+    assert len(miner.requests) == 2
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status.json"])
+def test_a_scrape_long_before_is_not(sampler: Callable[..., Any], miner: ScriptedMiner, path: str) -> None:
+    """Samples do not come closer because somebody looks."""
+    miner.script = miner_like("bitmain-s9")
+    chi, history = sampler()
+    due(chi, 370)
+    at = chi.gateway.monitor.sample_at
+    assert chi.get(path).status == 200
+    assert columns(history)["time"] == []
+    assert chi.gateway.monitor.sample_at == at
+
+
+def test_a_scrape_that_fails_is_no_sample(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
+    """When it is time, chi asks itself."""
+    miner.script = [CLOSE]
+    chi, history = sampler()
+    due(chi, 350)
+    assert chi.get("/status.json").status == 502
+    assert columns(history)["time"] == []
+
+
+def test_scrapes_of_many_give_one_sample(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
+    """Those who wait at the same time are one sample, with the time of the first who is answered."""
+    miner.script, gates = gated(miner_like("bitmain-s9"))
+    chi, history = sampler()
+    due(chi, 350)
+    with Wire(chi.port) as first, Wire(chi.port) as second:
+        first.request("GET /metrics")
+        miner.asked(1)
+        second.request("GET /status.json")
+        settle(chi)
+        for number in range(3):
+            gates[number].set()
+        assert [first.read().status, second.read().status] == [200, 200]
+    assert len(history.wait(1)["time"]) == 1
+
+
+def test_without_history_nothing_is_asked(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """--history 0: no sample, not by a scrape either, and the document says so."""
+    miner.script = miner_like("bitmain-s9")
+    chi = serve(miner.port, history=0)
+    assert chi.gateway.monitor.sample_at == math.inf
+    chi.gateway.wake()
+    settle(chi)
+    assert miner.requests == []
+    scrape(chi)
+    told = chi.get("/history.json").json
+    assert told["minutes"] == 0
+    assert set(map(tuple, told["samples"].values())) == {()}
+    assert miner.commands == [JOINED]
+
+
+@pytest.mark.parametrize("path", ["/history.json", "/dashboard", "/history.json?pretty"])
+def test_own_documents_need_no_miner(sampler: Callable[..., Any], miner: ScriptedMiner, path: str) -> None:
+    """They are there at once while the miner hangs and clients wait for it, and ask it nothing."""
+    miner.script = [HOLD]
+    chi, _ = sampler(timeout=30.0)
+    clients = busy_with(chi, miner)
+    asked = len(miner.requests)
+    began = time.monotonic()
+    for _ in range(5):
+        assert chi.get(path).status == 200
+    assert time.monotonic() - began < 2
+    assert len(miner.requests) == asked
+    for client in clients:
+        client.close()
+
+
+# --- A status that viewers share ------------------------------------------------------------------
+
+
+def look(chi: Chi, control: str = HOUR, path: str = "/status.json", **headers: str) -> Response:
+    """GET a status that may be held."""
+    response = chi.get(path, Cache_Control=control, **headers)
+    assert response.status == 200, response.body
+    return response
+
+
+@pytest.fixture
+def steady(chi: Chi, miner: ScriptedMiner) -> Chi:
+    """Chi with a miner that is well."""
+    miner.script = miner_like("cgminer-4.11.1")
+    return chi
+
+
+def test_viewers_within_the_age_share_a_request(steady: Chi, miner: ScriptedMiner) -> None:
+    """Many who take an older status cost the miner one request, and are counted as such."""
+    first = look(steady).body
+    for _ in range(20):
+        assert look(steady).body == first
+    assert miner.commands == [JOINED]
+    assert counted(scrape(steady), "coalesced_requests") == {"": 20}
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_fifty_at_once_cost_one_request(steady: Chi, miner: ScriptedMiner, before: bool) -> None:
+    """Those who come before it is sent as well as those who come while it is under way."""
+    miner.script, gates = gated(miner_like("cgminer-4.11.1"))
+    busy = busy_with(steady, miner) if before else []
+    wires = [Wire(steady.port) for _ in range(50)]
+    for number, wire in enumerate(wires):
+        wire.request("GET /status.json", f"Cache-Control: {HOUR}")
+        if not before and not number:
+            miner.asked(1)
+    settle(steady)
+    for number in range(len(busy) + 5):
+        gates[number].set()
+    bodies = set()
+    for wire in wires:
+        with wire:
+            response = wire.read()
+            assert response.status == 200
+            bodies.add(response.body)
+    assert len(bodies) == 1
+    assert miner.commands.count(JOINED) == 1
+    assert len(miner.requests) == len(busy) + 1
+    for client in busy:
+        client.close()
+
+
+def test_fifty_at_once_of_a_firmware_that_does_not_join(chi: Chi, miner: ScriptedMiner) -> None:
+    """They wait for several requests, and not all at the same: a few times what one costs, not fifty."""
+    miner.script, gates = gated(miner_like("whatsminer"))
+    wires = [Wire(chi.port) for _ in range(50)]
+    for number, wire in enumerate(wires):
+        wire.request("GET /status.json", f"Cache-Control: {HOUR}")
+        if not number:
+            miner.asked(1)
+    settle(chi)
+    for number in range(500):
+        gates[number].set()
+    for wire in wires:
+        with wire:
+            assert wire.read().json["rig"]["software"] == "btminer"
+    assert len(miner.requests) <= 10 * len(REQUESTS["whatsminer"][0])
+
+
+def test_without_the_header_it_is_fresh(steady: Chi, miner: ScriptedMiner) -> None:
+    """Whoever does not say what age is taken gets a new one, however new the held one is."""
+    look(steady)
+    for number in range(2, 5):
+        response = steady.get("/status.json")
+        assert "Age" not in response.headers
+        assert len(miner.requests) == number
+
+
+AGES = [
+    ("max-age=5", 5), ("max-age=0", 0), ("max-age=999999999", 999_999_999), ("Max-Age=5", 5),
+    ("max-age=5, max-stale", 5), ("min-fresh=1,max-age=5", 5), ("min-fresh=1, max-age=5", 5),
+    ("max-age=007", 7),
+    # What it must be asked for anew in spite of
+    ("no-cache", 0), ("no-store", 0), ("max-age=5, no-cache", 0), ("no-cache, max-age=5", 0),
+    ("max-age=5,no-store", 0), ("MAX-AGE=5,NO-CACHE", 0),
+    # What is no such word
+    ("", 0), ("max-age", 0), ("max-age=", 0), ("max-age=x", 0), ("max-age=-1", 0), ("max-age=1.5", 0),
+    ("max-age=5s", 0), ("max-age= 5", 0), ("max-age=0x5", 0), ("max-age=1e3", 0), ("max-age=\"5\"", 0),
+    ("x-max-age=5", 0), ("s-maxage=5", 0), ("max-age=9999999999", 0), ("max-age=" + "9" * 5000, 0),
+    ("max-age=\u0663", 0), ("max-age=\u00b2", 0), ("only-if-cached", 0), ("garbage ;= \x7f", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("control", "age"), AGES)
+def test_accepted_age(control: str, age: float) -> None:
+    """Cache-Control: max-age, in whole seconds; anything else wants a fresh status."""
+    assert app.accepted_age({"HTTP_CACHE_CONTROL": control}) == age
+    assert app.accepted_age({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("control", "age"), [row for row in AGES if row[0].isascii() and "\x7f" not in row[0]]
+)
+def test_only_who_says_so_gets_a_held_status(
+    steady: Chi, miner: ScriptedMiner, control: str, age: float
+) -> None:
+    """And nothing in the header is an error."""
+    look(steady)
+    look(steady, control)
+    assert len(miner.requests) == (1 if age else 2)
+
+
+def aged(chi: Chi, seconds: float) -> None:
+    """Make the status that is held so much older."""
+    asked, status = chi.gateway.monitor._newest
+    chi.gateway.monitor._newest = (asked - seconds, status)
+
+
+def test_a_held_status_is_never_older_than_asked_for(steady: Chi, miner: ScriptedMiner) -> None:
+    """Its age is told in seconds; one that is too old for a client is asked for anew, for all."""
+    look(steady)
+    aged(steady, 30)
+    assert look(steady, "max-age=60").headers["Age"] == "30"
+    assert look(steady, "max-age=31").headers["Age"] == "30"
+    assert len(miner.requests) == 1
+    assert "Age" not in look(steady, "max-age=30").headers  # it is a little older
+    assert len(miner.requests) == 2
+    assert "Age" not in look(steady, "max-age=60").headers
+    assert len(miner.requests) == 2
+
+
+def test_what_a_scrape_found_is_held_as_well(steady: Chi, miner: ScriptedMiner) -> None:
+    """Prometheus and viewers share."""
+    scrape(steady)
+    look(steady)
+    assert miner.commands == [JOINED]
+    scrape(steady)
+    assert miner.commands == [JOINED] * 2
+
+
+def test_a_sample_is_no_status(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
+    """It has no pools: a viewer gets all, and is no sample when held."""
+    miner.script = miner_like("cgminer-4.11.1")
+    chi, history = sampler()
+    due(chi)
+    history.wait(1)
+    assert look(chi).json["pools"]
+    assert miner.commands == [SAMPLE, JOINED]
+    due(chi, 350)
+    look(chi)
+    assert len(columns(history)["time"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body", "ends"),
+    [
+        ("/zero/all,false", "POST", None, True),
+        ("/zero/all,false", "GET", None, True),
+        ("/", "POST", b'{"command":"switchpool","parameter":"1"}', True),
+        ("/summary+restart", "POST", None, True),
+        ("/nonsense", "GET", None, True),
+        ("/summary", "POST", None, False),
+        ("/pools", "GET", None, False),
+        ("/healthz", "GET", None, False),
+    ],
+)
+def test_a_privileged_command_ends_it(
+    steady: Chi, miner: ScriptedMiner, path: str, method: str, body: bytes | None, ends: bool
+) -> None:
+    """After what may have changed the miner, nobody gets what it said before."""
+    look(steady)
+    assert steady.request(path, method, body).status == 200
+    before = len(miner.requests)
+    look(steady)
+    assert len(miner.requests) - before == (1 if ends else 0)
+
+
+def test_a_command_that_is_refused_ends_nothing(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """Nobody can wear the miner out with what chi does not forward."""
+    miner.script = miner_like("cgminer-4.11.1")
+    chi = serve(miner.port, read_only=True)
+    look(chi)
+    assert chi.request("/zero/all,false", "POST").status == 403
+    look(chi)
+    assert len(miner.requests) == 1
+
+
+def test_a_privileged_command_under_way(steady: Chi, miner: ScriptedMiner) -> None:
+    """From when it is sent, what was asked before is old; and again when it has ended."""
+    gate, healthy = threading.Event(), miner_like("cgminer-4.11.1")
+
+    def script(request: bytes) -> list[Step]:
+        return [gate, *healthy(request)] if b"zero" in request else list(healthy(request))
+
+    miner.script = script
+    look(steady)
+    command = Background(steady.request, "/zero/all,false", "POST")
+    miner.asked(2)
+    look(steady)
+    assert miner.commands == [JOINED, "zero", JOINED]
+    gate.set()
+    assert command.result().status == 200
+    look(steady)
+    assert miner.commands == [JOINED, "zero", JOINED, JOINED]
+    look(steady)
+    assert len(miner.requests) == 4
+
+
+def test_a_status_under_way_when_a_command_is_sent(steady: Chi, miner: ScriptedMiner) -> None:
+    """What may have been read before the change is for those who asked for it then, and for nobody later."""
+    gate, healthy = threading.Event(), miner_like("cgminer-4.11.1")
+
+    def script(request: bytes) -> list[Step]:
+        return [gate, *healthy(request)] if b"pools" in request else list(healthy(request))
+
+    miner.script = script
+    viewer = Background(look, steady)
+    miner.asked(1)
+    assert steady.request("/zero/all,false", "POST").status == 200
+    gate.set()
+    viewer.result()
+    look(steady)
+    assert miner.commands == [JOINED, "zero", JOINED]
+
+
+def test_errors_are_not_held(chi: Chi, miner: ScriptedMiner) -> None:
+    """A miner that is down is asked by each, and its coming back is seen at once."""
+    miner.script = [CLOSE]
+    for number in range(1, 4):
+        response = chi.get("/status.json", Cache_Control=HOUR)
+        assert response.status == 502
+        assert "Age" not in response.headers
+        assert counted(scrape(chi), "miner_errors")["closed"] >= 2 * number
+    before = len(miner.requests)
+    miner.script = miner_like("cgminer-4.11.1")
+    look(chi)
+    assert len(miner.requests) > before
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/summary"])
+def test_others_are_fresh_whatever_they_say(steady: Chi, miner: ScriptedMiner, path: str) -> None:
+    """The header is for /status.json alone."""
+    look(steady, path=path)
+    look(steady, path=path)
+    assert len(miner.requests) == 2
+
+
+# --- Users and indentation ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("golden", FIRMWARES)
+def test_users_for_one_request(chi: Chi, miner: ScriptedMiner, golden: str) -> None:
+    """?users shows the users of pools to who asks so, also of a held status, and to nobody else."""
+    miner.script = miner_like(golden)
+    pools = metrics.normalise(replies_of(golden)).pools
+    for query in ("?users", "?users=1", "?pretty&users", "?users&pretty"):
+        told = look(chi, path=f"/status.json{query}").json["pools"]
+        assert [pool["user"] for pool in told] == [pool.user for pool in pools]
+    for path in ("/status.json", "/status.json?user", "/status.json?xusers", "/status.json?x=users"):
+        for control in (HOUR, "no-cache"):
+            body = look(chi, control, path=path).body
+            assert b'"user"' not in body
+            assert not [name for name in USERS if name.encode() in body]
+    assert b"user=" not in chi.get("/metrics?users").body
+    assert b"user" not in chi.get("/history.json?users").body
+
+
+def test_users_of_the_setting(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """--metrics-pool-user shows them without being asked."""
+    miner.script = miner_like("bitmain-s9")
+    chi = serve(miner.port, metrics_pool_user=True)
+    plain, asked = chi.get("/status.json").json, chi.get("/status.json?users").json
+    assert plain["pools"][0]["user"] == asked["pools"][0]["user"] == "wallet.worker1"
+
+
+@pytest.mark.parametrize("path", ["/status.json", "/history.json"])
+def test_pretty(sampler: Callable[..., Any], miner: ScriptedMiner, path: str) -> None:
+    """?pretty indents, as it does a reply, and changes nothing else."""
+    miner.script = miner_like("bitmain-s9")
+    chi, history = sampler()
+    due(chi)
+    history.wait(1)
+    plain, pretty = look(chi, path=path), look(chi, path=f"{path}?pretty")
+    assert b"\n" not in plain.body
+    assert pretty.body.startswith(b'{\n  "')
+    # But for times, which go on.
+    assert re.sub(rb"\s|1[0-9]{9}", b"", pretty.body) == re.sub(rb"\s|1[0-9]{9}", b"", plain.body)
+    assert pretty.json.keys() == plain.json.keys()
+    assert b"\n" not in look(chi, path=f"{path}?prettyx").body
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+class Reader(html.parser.HTMLParser):
+    """Reads a page: its tags with their attributes, and what is inside of script and style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: dict[str, list[str]] = {"script": [], "style": []}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in self.inside:
+            self.inside[tag].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] in self.inside and self.cdata_elem:
+            self.inside[self.tags[-1][0]][-1] += data
+
+
+PAGE = FILE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    """The page, read."""
+    return Reader(PAGE)
+
+
+def policy(response: Response) -> dict[str, list[str]]:
+    """The Content-Security-Policy, by directive."""
+    parts = response.headers["Content-Security-Policy"].split(";")
+    found = [part.split() for part in parts]
+    assert len({words[0] for words in found}) == len(found)
+    return {words[0]: words[1:] for words in found}
+
+
+def test_the_page(chi: Chi, miner: ScriptedMiner) -> None:
+    """It is the file, as HTML that nothing keeps and no other site can frame; the miner is not asked."""
+    response = chi.get("/dashboard")
+    assert response.status == 200
+    assert response.body == FILE.read_bytes()
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert miner.requests == []
+
+
+def test_what_the_page_may(chi: Chi, reader: Reader) -> None:
+    """Its own script and style, by their hashes, and asking chi; nothing else."""
+    allowed = policy(chi.get("/dashboard"))
+    assert allowed["default-src"] == ["'none'"]
+    assert allowed["frame-ancestors"] == ["'none'"]
+    assert allowed["base-uri"] == ["'none'"]
+    assert allowed["form-action"] == ["'none'"]
+    assert allowed["connect-src"] == ["'self'"]
+    for tag, (inside,) in reader.inside.items():
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert allowed[f"{tag}-src"] == [f"'sha256-{digest}'"]
+    words = [word for words in allowed.values() for word in words]
+    assert not [
+        word for word in words if "unsafe" in word or "*" in word or "http" in word or "data:" in word
+    ]
+
+
+def test_the_page_is_one_small_file(reader: Reader) -> None:
+    """At most 40,000 bytes; it names nothing on any other host, and loads no file."""
+    assert len(FILE.read_bytes()) <= 40_000
+    assert not re.findall(r"https?:|wss?:|@import|\burl\(|\bimport\s*\(|[\"'`]//", PAGE)
+    assert reader.tags[0][0] == "html"
+    assert reader.tags[0][1]["lang"]
+    for tag, attributes in reader.tags:
+        assert tag not in ("iframe", "object", "embed", "base", "link", "form")
+        for name, value in attributes.items():
+            if name in ("src", "href", "action", "srcset", "data", "poster", "xlink:href"):
+                assert re.match(r"[a-z]|#", value or ""), value
+                assert ":" not in (value or ""), value
+
+
+def test_the_page_needs_nothing_that_its_policy_forbids(reader: Reader) -> None:
+    """No event handler and no style as an attribute; script and style bare, so that one hash fits all."""
+    for tag, attributes in reader.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], (
+            tag,
+            attributes,
+        )
+    assert [attributes for tag, attributes in reader.tags if tag in ("script", "style")] == [{}, {}]
+    assert not re.findall(r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function)\b", PAGE)
+
+
+def test_links_of_the_page_work(steady: Chi, reader: Reader) -> None:
+    """Each is answered, and by a report."""
+    links = {attributes["href"] for tag, attributes in reader.tags if tag == "a"}
+    assert {"status.json?pretty", "history.json?pretty"} <= links
+    for link in links:
+        assert steady.get(f"/{link}", User_Agent="Mozilla/5.0").status == 200
+
+
+def test_the_page_without_javascript() -> None:
+    """There is a sentence, and links to the JSON."""
+    (inside,) = re.findall(r"<noscript>(.*?)</noscript>", PAGE, re.DOTALL)
+    assert 'href="status.json' in inside
+    assert 'href="history.json' in inside
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/dashboard?", "/dashboard?x=1", "/history.json"])
+def test_head_and_other_methods(chi: Chi, miner: ScriptedMiner, path: str) -> None:
+    """HEAD has GET's headers; what is neither is refused."""
+    get, head = chi.get(path), chi.request(path, "HEAD")
+    assert (head.status, head.body) == (200, b"")
+    for name in ("Content-Type", "Content-Length", "Content-Security-Policy"):
+        assert head.headers[name] == get.headers[name]
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        response = chi.request(path, method)
+        assert response.status == 405
+        assert response.headers["Allow"] == "GET, HEAD"
+    assert miner.requests == []
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/history.json", "/status.json"])
+def test_private(serve: Callable[..., Chi], miner: ScriptedMiner, tmp_path: Path, path: str) -> None:
+    """With --private a browser is asked for the token, and has it then."""
+    miner.script = miner_like("cgminer-4.11.1")
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    file.chmod(0o600)
+    chi = serve(miner.port, private=True, token_file=str(file))
+    for wrong in ({}, {"Authorization": "Basic bWU6d3Jvbmc="}):
+        response = chi.get(path, **wrong)
+        assert response.status == 401
+        assert 'Basic realm="chi"' in response.headers.get_all("WWW-Authenticate")
+        assert response.headers["Content-Type"] == app.JSON
+    assert miner.requests == []
+    response = chi.get(path, Authorization=BASIC)
+    assert response.status == 200
+    assert TOKEN.encode() not in response.body
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/history.json", "/status.json"])
+def test_for_browsers_of_this_network(serve: Callable[..., Chi], miner: ScriptedMiner, path: str) -> None:
+    """A browser reads them also with --read-only; by a foreign name (DNS rebinding) nobody does."""
+    miner.script = miner_like("cgminer-4.11.1")
+    chi = serve(miner.port, read_only=True)
+    assert chi.get(path, Host="evil.example").status == 421
+    assert miner.requests == []
+    assert chi.get(path, User_Agent="Mozilla/5.0", Sec_Fetch_Site="none").status == 200
+
+
+@pytest.mark.parametrize("path", ["/history.json", "/status.json", "/dashboard"])
+def test_pages_of_other_origins(serve: Callable[..., Chi], miner: ScriptedMiner, path: str) -> None:
+    """Only those of --cors-origin can read them."""
+    miner.script = miner_like("cgminer-4.11.1")
+    chi = serve(miner.port, cors_origin=("http://grafana.lan:3000",))
+    allowed, foreign = (chi.get(path, Origin=o) for o in ("http://grafana.lan:3000", "http://evil.example"))
+    assert allowed.headers["Access-Control-Allow-Origin"] == "http://grafana.lan:3000"
+    assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "members"),
+    [
+        ("/dashboard/", {"command": "dashboard"}),
+        ("/dashboard/x", {"command": "dashboard", "parameter": "x"}),
+        ("/Dashboard", {"command": "Dashboard"}),
+        ("/dashboard+summary", {"command": "dashboard+summary"}),
+        ("/history.json/", {"command": "history.json"}),
+        ("/history", {"command": "history"}),
+    ],
+)
+def test_other_paths_are_the_miners(
+    chi: Chi, miner: ScriptedMiner, path: str, members: dict[str, str]
+) -> None:
+    """Exactly /dashboard and /history.json are chi's own."""
+    response = chi.get(path)
+    assert response.status == 200
+    assert response.headers["Content-Type"] == app.JSON
+    assert [json.loads(request) for request in miner.requests] == [members]
