@@ -35,7 +35,8 @@ ADDRESSES = "192.168.1.1 fd00:1::1"
 TOKEN = "correct-horse-battery"
 DEFAULTS = [
     "/usr/bin/python3", "/usr/lib/chi/chi-server", "--listen=192.168.1.1", "--listen=fd00:1::1",
-    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--timeout=4", "--read-only",
+    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--timeout=4", "--history=60",
+    "--read-only",
 ]  # fmt: skip
 ONCE_LOGGED = r"daemon\.err chi: [^\n]+\n"
 
@@ -144,6 +145,7 @@ class Package:
                     assert (member.uid, member.gid, member.uname, member.gname) == (0, 0, "root", "root")
                     modes[f"{name}{member.name[1:]}"] = (member.type, oct(member.mode))
         folder, file, link = tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE
+        assert "data/usr/lib/chi/chi/dashboard.html" in modes, modes
         wanted = {
             "data/etc/config/chi": (file, "0o600"),
             "data/etc/init.d/chi": (file, "0o755"),
@@ -241,7 +243,7 @@ class Init:
         """Everything else that procd is told."""
         record = self.start("")
         files = record.parameter("file")
-        assert "/usr/lib/chi/chi/__init__.pyc" in files, files
+        assert {"/usr/lib/chi/chi/__init__.pyc", "/usr/lib/chi/chi/dashboard.html"} <= {*files}, files
         assert all((self.device.root / name[1:]).exists() for name in files), files
         wanted = [
             ["set", "env", "PYTHONDONTWRITEBYTECODE=1"],
@@ -282,6 +284,8 @@ class Init:
             "option api_host 'fd00:1::2'": "--api_host=fd00:1::2",
             "option api_port '1'": "--api_port=1",
             "option timeout '3600'": "--timeout=3600",
+            "option history '0'": "--history=0",
+            "option history '1440'": "--history=1440",
             "list report 'temps'; list report 'x-1.y_2'": "--report=temps --report=x-1.y_2",
             "option report 'temps fans'": "--report=temps --report=fans",
             "list host 'rig.example.org'; list host '*'": "--host=rig.example.org --host=*",
@@ -316,6 +320,13 @@ class Init:
             "option timeout '0'": "option timeout '0' is not valid",
             "option timeout '1.5'": "option timeout '1.5' is not valid",
             "option timeout 'soon'": "option timeout 'soon' is not valid",
+            "option history '-1'": "option history '-1' is not valid",
+            "option history '1441'": "option history '1441' is not valid",
+            "option history 'abc'": "option history 'abc' is not valid",
+            "option history '08'": "option history '08' is not valid",
+            "option history '1e3'": "option history '1e3' is not valid",
+            "option history '010'": "option history '010' begins with 0",
+            "option http_port '012345'": "option http_port '012345' begins with 0",
             "option enabled 'maybe'": "option enabled or read_only is neither 0 nor 1",
             "option read_only 'TRUE'": "option enabled or read_only is neither 0 nor 1",
             "option interface 'lan;reboot'".replace(";", "&"): "'lan&reboot' is not the name of a network",
@@ -441,6 +452,10 @@ class Serving:
                 raise AssertionError("chi also serves on 127.0.0.1")
             except ConnectionRefusedError:
                 pass
+            status, page = ask("/dashboard")
+            assert (status, page) == (200, (TREE / "chi/dashboard.html").read_bytes()), page
+            assert ask("/status.json")[1]["rig"]["hashrate"] > 0
+            assert ask("/history.json")[1]["minutes"] == 60
             assert ask("/restart")[0] == 403
             assert ask("/quit", "POST")[0] == 403
             status_file = service.status()
