@@ -12,7 +12,9 @@ import pytest
 from playwright.sync_api import Page, Playwright, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-ARTEFACTS = Path(__file__).parents[3] / ".venv-e2e" / "artefacts"
+ENVIRONMENT = Path(__file__).parents[3] / ".venv-e2e"
+ARTEFACTS = ENVIRONMENT / "artefacts"
+AXE = ENVIRONMENT / "npm" / "node_modules" / "axe-core" / "axe.min.js"  # which finds barriers in a page
 NAMES = ("evil.example", "rebound.example", "grafana.lan", "miner.lan")
 FLAGS = (
     "--no-sandbox",  # as root there is none
