@@ -71,6 +71,20 @@ def test_every_alert_is_tested() -> None:
         assert len(re.findall(rf"alertname: {name}}}", tests)) >= 2, name
 
 
+def test_the_page_has_the_limits_of_the_alerts() -> None:
+    """What is too hot, and too many rejected, is the same on /dashboard."""
+    page = (Path(metrics.__file__).parent / "dashboard.html").read_text(encoding="utf-8")
+    found = re.search(r"const HOT = {(.*)};", page)
+    assert found
+    limits = dict(re.findall(r"(\w+): ([0-9]+)", found[1]))
+    rule = alerts()["MinerTooHot"]
+    expected = {f"{kind}_temperature": limit for kind, limit in re.findall(r'sensor="(\w+)"} > (\d+)', rule)}
+    (expected["temperature"],) = re.findall(r"cgminer_device_temperature_celsius > (\d+)", rule)
+    assert limits == expected
+    (rejected,) = re.findall(r"const REJECTED = ([0-9.]+);", page)
+    assert f" > {rejected}\n" in alerts()["MinerRejects"]
+
+
 def test_alerts_use_what_there_is() -> None:
     """Every family in the rules and their tests exists."""
     for name in ("alerts.yml", "alerts_test.yml"):
