@@ -452,13 +452,14 @@ def normalise(replies: Replies, now: float | None = None) -> Status:
     chains = read_chains(replies, entries)
     told = (heat for chain in chains for heat in (chain.board_temperature, chain.chip_temperature))
     heats = [*told, *(device.temperature for device in devices)]
-    rig = replace(
-        read_rig(replies, clock, known),
-        last_share=highest([*(pool.last_share for pool in pools), *last_shares(entries, clock)]),
-        temperature=highest(heats),
-    )
+    rig = read_rig(replies, clock, known)
     return Status(
-        rig=replace(rig, share_interval=share_interval(rig, pools)),
+        rig=replace(
+            rig,
+            last_share=highest([*(pool.last_share for pool in pools), *last_shares(entries, clock)]),
+            share_interval=share_interval(rig, pools),
+            temperature=highest(heats),
+        ),
         pools=pools,
         devices=devices,
         chains=chains,
