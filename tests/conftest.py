@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import app
+from chi import app, demo
 from tests.miner import ScriptedMiner
 
 
@@ -86,6 +86,15 @@ def miner() -> Iterator[ScriptedMiner]:
     """A scripted miner; set its `script`."""
     with ScriptedMiner() as scripted:
         yield scripted
+
+
+@pytest.fixture
+def simulated() -> Iterator[demo.DemoMiner]:
+    """The simulated miner, at the real time."""
+    started = demo.DemoMiner()
+    started.start()
+    yield started
+    started.close()
 
 
 @pytest.fixture

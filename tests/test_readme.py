@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -12,11 +13,12 @@ from typing import Callable
 
 import pytest
 
-from chi import app
+from chi import app, metrics
 from tests.conftest import Process
 from tests.test_replies import REPAIRABLE
 
-README = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+TREE = Path(__file__).parent.parent
+README = (TREE / "README.md").read_text(encoding="utf-8")
 NOT_RUN = ("make ", "pip ")  # what the tests are run by, and the package index
 # In the output, what differs from run to run.
 VOLATILE = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=\"When\":)\s*\d+")
@@ -86,6 +88,28 @@ def test_every_repair_is_told() -> None:
     names = {name for _, _, repairs in REPAIRABLE.values() for name in repairs}
     (listed,) = re.findall(r"Repairs are these, and no others: (.*?)\. ", README, re.DOTALL)
     assert set(re.findall(r"`([a-z0-9-]+)`", listed)) - {"null"} == names
+
+
+def test_the_samples_are_told_as_they_are() -> None:
+    """How often the miner is asked for history, and how often the page looks, wherever that is told."""
+    interval, most = metrics.SAMPLE_INTERVAL, metrics.MAX_SAMPLES
+    assert interval == app.FIRST_SAMPLE
+    fields = {field.name: field for field in dataclasses.fields(app.Settings)}
+    texts = [
+        fields["history"].metadata["help"],
+        (TREE / "packaging/openwrt/README.md").read_text(encoding="utf-8"),
+        (TREE / "packaging/openwrt/chi/files/chi.config").read_text(encoding="utf-8").replace("\n\t#", ""),
+    ]
+    for text in texts:
+        assert re.search(rf"every {interval:g} s\b|every {interval:g} seconds\b", text)
+    assert f"one small request each {interval:g} s," in README
+    minutes = most * interval / 60
+    longest = metrics.History(1440).interval
+    told = README.replace("\n", " ")
+    assert f"Of more than {minutes:g} minutes there are {most} samples, so they are further apart" in told
+    assert f"further apart, up to {longest:g} s" in told
+    (poll,) = re.findall(r"const POLL = ([0-9]+);", (TREE / "chi/dashboard.html").read_text(encoding="utf-8"))
+    assert f"It looks every {poll} s while somebody sees it" in README
 
 
 def test_every_own_path_is_told() -> None:

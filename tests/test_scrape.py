@@ -644,12 +644,18 @@ def test_other_methods_are_refused(chi: Chi, miner: ScriptedMiner, path: str, me
         ("/metrics+summary", {"command": "metrics+summary"}),
         ("/status.json/", {"command": "status.json"}),
         ("/Metrics", {"command": "Metrics"}),
+        ("/dashboard/", {"command": "dashboard"}),
+        ("/dashboard/x", {"command": "dashboard", "parameter": "x"}),
+        ("/Dashboard", {"command": "Dashboard"}),
+        ("/dashboard+summary", {"command": "dashboard+summary"}),
+        ("/history.json/", {"command": "history.json"}),
+        ("/history", {"command": "history"}),
     ],
 )
 def test_other_paths_are_the_miners(
     chi: Chi, miner: ScriptedMiner, path: str, members: dict[str, str]
 ) -> None:
-    """Exactly /metrics and /status.json are chi's own; LuxOS has a command of that name."""
+    """Chi's own are exactly those paths; LuxOS has a command metrics."""
     response = chi.get(path)
     assert response.status == 200
     assert response.headers["Content-Type"] == app.JSON

@@ -523,15 +523,6 @@ LOCALES = [("en-US", "America/New_York"), ("de-DE", "Europe/Berlin"), ("ar-EG", 
            ("fa-IR", "Asia/Tehran"), ("hi-IN", "Asia/Kolkata")]  # fmt: skip
 
 
-@pytest.fixture
-def simulated() -> Iterator[demo.DemoMiner]:
-    """The simulated miner, at the real time."""
-    started = demo.DemoMiner()
-    started.start()
-    yield started
-    started.close()
-
-
 @pytest.mark.parametrize(("locale", "zone"), LOCALES)
 def test_speaks_the_locale_of_the_browser(
     tab: Open, serve: Serve, simulated: demo.DemoMiner, watch: Watch, locale: str, zone: str

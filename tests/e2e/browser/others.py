@@ -288,15 +288,6 @@ def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
             browser.close()
 
 
-@pytest.fixture
-def simulated() -> Iterator[demo.DemoMiner]:
-    """A simulated miner."""
-    made = demo.DemoMiner()
-    made.start()
-    yield made
-    made.close()
-
-
 def fill(chi: Chi) -> None:
     """Make up what the miner said in the last hour."""
     now = time.monotonic()
