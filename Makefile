@@ -4,7 +4,7 @@ PYTHON ?= python3
 PORT ?= 8080
 
 INSTALL = -m pip install --quiet --disable-pip-version-check
-PACKAGE = setup.py pyproject.toml $(wildcard README.md chi/*.py chi/*.html chi/py.typed)
+PACKAGE = setup.py pyproject.toml $(wildcard README.md $(shell find chi -name "*.py") chi/*.html chi/py.typed)
 
 # bottle 0.12 imports cgi, which Python 3.13 no longer has: there, the oldest that can run is 0.13.0.
 OLDEST_BOTTLE = $(shell $(PYTHON) -c 'import sys; print("0.12.23" if sys.version_info < (3, 13) else "0.13.0")')

@@ -41,7 +41,7 @@ setup(
         "Topic :: System :: Monitoring",
         "Typing :: Typed",
     ],
-    packages=["chi"],
+    packages=["chi", "chi.miner", "chi.server"],
     package_data={"chi": ["*.html", "py.typed"]},
     python_requires=">=3.9",
     # Nothing more: the appliance's flash is small, and these two are packaged wherever it runs.
@@ -50,5 +50,5 @@ setup(
         # coverage 7.10 is the first that measures the processes which the tests start.
         "test": ["pytest>=8", "pytest-cov>=7", "coverage>=7.10", "hypothesis>=6", "ruff>=0.12", "mypy>=1.15"],
     },
-    entry_points={"console_scripts": ["chi-server = chi.app:main"]},
+    entry_points={"console_scripts": ["chi-server = chi.cli:main"]},
 )

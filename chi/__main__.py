@@ -2,7 +2,7 @@
 
 import sys
 
-from chi.app import main
+from chi.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,7 +16,11 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import app, demo
+from chi import demo
+from chi.access import Policy
+from chi.cli import build
+from chi.server.listening import open_sockets
+from chi.settings import Settings
 from tests.miner import ScriptedMiner
 
 
@@ -53,17 +57,18 @@ def request(port: int, path: str, method: str = "GET", body: bytes | None = None
 
 
 class Chi:
-    """A Gateway on a free port of 127.0.0.1, in a thread of this process."""
+    """A Loop on a free port of 127.0.0.1, in a thread of this process."""
 
     def __init__(self, miner_port: int, **settings: Any) -> None:
         # Without history: a slow test would find its samples among the requests to the miner.
         usual = {"http_port": 0, "listen": ("127.0.0.1",), "api_port": miner_port, "history": 0}
         settings = {**usual, **settings}
-        self.settings = app.Settings(**settings)
-        policy = app.Policy(self.settings)
-        self.gateway = app.Gateway(self.settings, policy, app.open_sockets(self.settings))
-        self.port = int(self.gateway.servers[0].effective_port)
-        self._thread = threading.Thread(target=self.gateway.run, daemon=True)
+        self.settings = Settings(**settings)
+        self.policy = Policy(self.settings)
+        self.loop = build(self.settings, self.policy, open_sockets(self.settings))
+        self.miner, self.monitor = self.loop.sites.site
+        self.port = int(self.loop.servers[0].effective_port)
+        self._thread = threading.Thread(target=self.loop.run, daemon=True)
         self._thread.start()
 
     def get(self, path: str = "/", **headers: str) -> Response:
@@ -76,7 +81,7 @@ class Chi:
 
     def stop(self) -> None:
         """Stop and wait for the end."""
-        self.gateway.stop()
+        self.loop.stop()
         self._thread.join(10)
         assert not self._thread.is_alive()
 
@@ -114,7 +119,7 @@ def serve() -> Iterator[Callable[..., Chi]]:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow this machine is, no miner counts as silent: who shares what is then a matter of order."""
-    monkeypatch.setattr(app, "SILENCE", 600.0)
+    monkeypatch.setattr("chi.miner.asking.SILENCE", 600.0)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import html.parser
 import itertools
 import json
@@ -19,7 +20,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chi import app
+from chi import access, cli
+from chi.access import Policy
+from chi.bounds import MAX_JUDGED, MAX_JUDGED_SIZE
+from chi.errors import ChiError
+from chi.miner import reports
+from chi.settings import Settings
 from tests.attacks import (
     BODIES,
     FIELDS,
@@ -89,12 +95,12 @@ def refused(
 
     def run(argv: list[str]) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
-            app.main(argv)
+            cli.main(argv)
         output = capsys.readouterr()
         assert output.out == ""
         return int(str(end.value)), output.err
 
-    monkeypatch.setattr(app, "open_sockets", started)
+    monkeypatch.setattr(cli, "open_sockets", started)
     return run
 
 
@@ -103,19 +109,19 @@ def refused(
 
 def test_reports_are_those_of_the_firmwares() -> None:
     """What chi takes for reports is exactly what the command tables of the firmwares call so."""
-    assert app.REPORTS == REPORTS
+    assert reports.REPORTS == REPORTS
 
 
 @pytest.mark.parametrize("firmware", COMMANDS)
 def test_no_privileged_command_is_a_report_of_another_firmware(firmware: str) -> None:
     """No name reports on one firmware and changes another, so that one set serves them all."""
     assert REPORTS.isdisjoint(COMMANDS[firmware][1].split())
-    assert app.REPORTS.isdisjoint(PRIVILEGED)
+    assert reports.REPORTS.isdisjoint(PRIVILEGED)
 
 
 def test_reports_are_exact_names() -> None:
     """No report is a joined command, a pattern, or written in capitals."""
-    assert all(re.fullmatch(r"[a-z_]+", name) for name in app.REPORTS)
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in reports.REPORTS)
 
 
 @pytest.mark.parametrize("name", sorted(REPORTS))
@@ -153,7 +159,7 @@ def test_read_only_forwards_each_report(serve: Callable[..., Chi], miner: Script
 )
 def test_report_is_a_report(members: dict[str, Any]) -> None:
     """Reports joined, and a parameter that is a string or a number, are within the bounds."""
-    assert app.Policy(app.Settings(read_only=True)).is_report(members)
+    assert Policy(Settings(read_only=True)).is_report(members)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +200,7 @@ def test_report_is_a_report(members: dict[str, Any]) -> None:
 )
 def test_anything_else_is_privileged(members: dict[str, Any]) -> None:
     """One empty, odd or unknown member of a request makes the whole of it privileged."""
-    assert not app.Policy(app.Settings(read_only=True)).is_report(members)
+    assert not Policy(Settings(read_only=True)).is_report(members)
 
 
 def test_read_only_denies_by_name(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
@@ -405,9 +411,9 @@ def test_own_names_are_ours(
 def test_machine_without_a_name_has_no_empty_name(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """Where the system gives no name, a malformed Host is not taken for it."""
     monkeypatch.setattr(socket, "gethostname", lambda: "")
-    policy = app.Policy(app.Settings())
+    policy = Policy(Settings())
     policy.learn_name("")
-    with pytest.raises(app.ChiError, match="is no name of this server"):
+    with pytest.raises(ChiError, match="is no name of this server"):
         policy.admit({"HTTP_HOST": host, "REQUEST_URI": "/", "PATH_INFO": "/"})
 
 
@@ -570,8 +576,8 @@ def test_token_is_compared_in_constant_time(
 ) -> None:
     """The whole of what was given is compared with the whole token, by the function made for it."""
     compared = []
-    compare = app.hmac.compare_digest
-    monkeypatch.setattr(app.hmac, "compare_digest", lambda *given: compared.append(given) or compare(*given))
+    compare = hmac.compare_digest
+    monkeypatch.setattr("hmac.compare_digest", lambda *given: compared.append(given) or compare(*given))
     assert locked.get("/quit", Authorization="Bearer " + TOKEN[:5]).status == 401
     assert locked.get("/quit").status == 401
     assert compared == [(TOKEN[:5].encode(), TOKEN.encode()), (b"", TOKEN.encode())]
@@ -585,7 +591,7 @@ def test_wrong_tokens_are_logged_at_a_bounded_rate(locked: Chi, caplog: pytest.L
         locked.get("/quit", Authorization=f"Bearer {secret}", X_Forwarded_For="203.0.113.9")
     (line,) = [record.getMessage() for record in caplog.records if "token" in record.getMessage()]
     assert line == "wrong token from 127.0.0.1 (1 since the last such line)"
-    locked.gateway.policy._log_next = 0.0  # the pause is over
+    locked.policy._log_next = 0.0  # the pause is over
     locked.get("/quit", Authorization=f"Bearer {secret}")
     assert "wrong token from 127.0.0.1 (50 since the last such line)" in caplog.text
     assert secret not in caplog.text
@@ -715,7 +721,7 @@ def test_token_file_that_will_do(tmp_path: Path, content: str, mode: int) -> Non
     path = tmp_path / "token"
     path.write_text(content)
     path.chmod(mode)
-    assert app.read_token(str(path)) == content.strip().encode()
+    assert access.read_token(str(path)) == content.strip().encode()
 
 
 # --- Contradictions -------------------------------------------------------------------------------
@@ -777,7 +783,7 @@ def test_check_says_what_is_exposed(
 ) -> None:
     """--check says in words what whoever reaches chi would get, for each combination there is."""
     argv = [token_file if word == "TOKEN" else word for word in arguments.split()]
-    assert app.main(["-p", str(miner.port), "--check", *argv]) == 0
+    assert cli.main(["-p", str(miner.port), "--check", *argv]) == 0
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("chi:")]
     assert line.endswith(f": {MODES[arguments]}")
@@ -825,7 +831,7 @@ def test_open_chi_tells_what_the_api_allows(
     reply: bytes,
 ) -> None:
     """Once the miner answers, an open chi asks it once whether this host may write, and logs that."""
-    monkeypatch.setattr(app, "PROBE_AFTER", 0.0)
+    monkeypatch.setattr("chi.monitor.PROBE_AFTER", 0.0)
     caplog.set_level(logging.INFO)
     miner.script = lambda request: [reply if b"privileged" in request else HEALTHY]
     chi = serve(miner.port)
@@ -843,7 +849,7 @@ def test_closed_chi_asks_nothing_of_its_own(
     monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Chi], miner: ScriptedMiner, token_file: str
 ) -> None:
     """With --read-only or a token chi itself sends the miner nothing, `privileged` either."""
-    monkeypatch.setattr(app, "PROBE_AFTER", 0.0)
+    monkeypatch.setattr("chi.monitor.PROBE_AFTER", 0.0)
     for mode in ({"read_only": True}, {"token_file": token_file}):
         chi = serve(miner.port, **mode)
         for _ in range(5):
@@ -1202,8 +1208,8 @@ def test_given_origin_cannot_run_commands(shared: Chi, miner: ScriptedMiner) -> 
 
 def test_origin_is_compared_without_case(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
     """The option may be written in capitals; browsers send small letters."""
-    arguments = app.make_parser().parse_args(["--cors-origin", "http://Grafana.LAN:3000"])
-    chi = serve(miner.port, cors_origin=app.read_settings(arguments).cors_origin)
+    arguments = cli.make_parser().parse_args(["--cors-origin", "http://Grafana.LAN:3000"])
+    chi = serve(miner.port, cors_origin=cli.read_settings(arguments).cors_origin)
     assert chi.get("/summary", Origin=GRAFANA).headers["Access-Control-Allow-Origin"] == GRAFANA
 
 
@@ -1214,8 +1220,8 @@ def test_origin_with_its_default_port(
     serve: Callable[..., Chi], miner: ScriptedMiner, given: str, sent: str
 ) -> None:
     """An origin given with its scheme's default port is the one that browsers send without it."""
-    arguments = app.make_parser().parse_args(["--cors-origin", given])
-    chi = serve(miner.port, cors_origin=app.read_settings(arguments).cors_origin)
+    arguments = cli.make_parser().parse_args(["--cors-origin", given])
+    chi = serve(miner.port, cors_origin=cli.read_settings(arguments).cors_origin)
     assert chi.get("/summary", Origin=sent).headers["Access-Control-Allow-Origin"] == sent
 
 
@@ -1283,7 +1289,7 @@ def test_privileged_request_is_never_remembered(locked: Chi, miner: ScriptedMine
             assert wire.ask("GET /quit", "Authorization: Bearer wrong").status == 401
             assert wire.ask("GET /quit").status == 401
     assert miner.commands == ["quit"] * 3
-    assert locked.gateway.miner._judged == {}
+    assert locked.miner._judged == {}
 
 
 def test_remembered_request_keeps_its_headers(shared: Chi) -> None:
@@ -1298,12 +1304,12 @@ def test_memory_of_requests_is_bounded(serve: Callable[..., Chi], miner: Scripte
     """A client cannot fill chi's memory with requests to remember."""
     chi = serve(miner.port, read_only=True)
     with Battery(chi.port) as battery:
-        many = [attack("GET", f"/summary/{number}", 200) for number in range(2 * app.MAX_JUDGED)]
+        many = [attack("GET", f"/summary/{number}", 200) for number in range(2 * MAX_JUDGED)]
         many += [attack("GET", "/summary", 200, fields=[f"X: {'x' * 2500}"])]
         assert all(answer.status == 200 for _, answer in battery.fire(many, 8))
-    judged = chi.gateway.miner._judged
-    assert len(judged) == app.MAX_JUDGED
-    assert max(map(len, judged)) <= app.MAX_JUDGED_SIZE
+    judged = chi.miner._judged
+    assert len(judged) == MAX_JUDGED
+    assert max(map(len, judged)) <= MAX_JUDGED_SIZE
 
 
 # --- The proof ------------------------------------------------------------------------------------
@@ -1884,7 +1890,7 @@ def test_secrets_are_in_no_log(
     assert "Traceback" not in process.log
 
 
-@pytest.mark.parametrize("name", ["write_answer", "respond", "read_path"])
+@pytest.mark.parametrize("name", ["chi.server.channels.write_answer", "chi.app.respond", "chi.app.read_path"])
 def test_fault_tells_no_secret(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, chi: Chi, name: str
 ) -> None:
@@ -1894,7 +1900,7 @@ def test_fault_tells_no_secret(
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(app, name, fail)
+    monkeypatch.setattr(name, fail)
     send_and_read(chi.port, f"GET /addpool/{POOL} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     monkeypatch.undo()
     assert chi.get("/healthz").status == 200

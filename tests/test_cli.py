@@ -16,14 +16,16 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import __version__, app
+import chi as package
+from chi import __version__, cli
+from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
 from tests.miner import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
-DEFAULTS = app.Settings()
+DEFAULTS = Settings()
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,9 +34,9 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment or None)
 
 
-def parse(*arguments: str) -> app.Settings:
+def parse(*arguments: str) -> Settings:
     """The settings that a command line leads to."""
-    return app.read_settings(app.make_parser().parse_args(arguments))
+    return cli.read_settings(cli.make_parser().parse_args(arguments))
 
 
 # --- Good values ----------------------------------------------------------------------------------
@@ -92,13 +94,13 @@ GOOD = [
 @pytest.mark.parametrize(("arguments", "settings"), GOOD, ids=lambda value: " ".join(value))
 def test_options_are_understood(arguments: list[str], settings: dict[str, Any]) -> None:
     """Each spelling of an option sets what it says, and nothing else."""
-    assert parse(*arguments) == app.Settings(**settings)
+    assert parse(*arguments) == Settings(**settings)
 
 
 def test_every_option_is_in_the_table() -> None:
     """No option is without a test of its good values, by each of its names."""
     given = " ".join(argument for arguments, _ in GOOD for argument in arguments)
-    for action in app.make_parser()._actions:
+    for action in cli.make_parser()._actions:
         if action.dest not in ("help", "version"):
             for name in action.option_strings:
                 assert re.search(rf"(^| ){name}", given), f"{name} is not in GOOD"
@@ -134,7 +136,7 @@ BAD = [
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line with which a command line is refused."""
     with pytest.raises(SystemExit) as stop:
-        app.main(arguments)
+        cli.main(arguments)
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -158,7 +160,7 @@ def test_bad_value_may_be_an_argument_of_its_own(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     "name",
-    [name for action in app.make_parser()._actions if action.nargs is None for name in action.option_strings],
+    [name for action in cli.make_parser()._actions if action.nargs is None for name in action.option_strings],
 )
 def test_missing_value_ends_the_start(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """An option without its value is status 2 and one line."""
@@ -176,7 +178,7 @@ def test_dashes_are_no_value(capsys: pytest.CaptureFixture[str], name: str) -> N
 def test_a_list_has_no_empty_value() -> None:
     """What argparse makes of --listen=--, before Python 3.13."""
     with pytest.raises(ValueError, match="argument --listen: expected one argument"):
-        app.read_settings(argparse.Namespace(listen=[[]]))
+        cli.read_settings(argparse.Namespace(listen=[[]]))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_help_has_every_option_and_its_real_default(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: chi-server [-h] [-w HTTP_PORT] [-p API_PORT] [-a API_HOST]")
     blocks = [" ".join(block.split()) for block in re.split(r"\n(?=  -)", done.stdout)[1:]]
-    for action in app.make_parser()._actions:
+    for action in cli.make_parser()._actions:
         pattern = "[^-]*, ".join(map(re.escape, action.option_strings))
         (block,) = (block for block in blocks if re.match(rf"{pattern} ", block))
         default = getattr(DEFAULTS, action.dest, None)
@@ -291,7 +293,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     done = run("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"chi-server {__version__}\n", "")
     with pytest.raises(SystemExit) as stop:
-        app.main(["--version"])
+        cli.main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == done.stdout
 
@@ -653,7 +655,7 @@ def test_defaults_are_those_of_the_original() -> None:
     assert (DEFAULTS.http_port, DEFAULTS.api_port, DEFAULTS.api_host) == (8080, 4028, "127.0.0.1")
     assert DEFAULTS.listen == ()
     assert parse() == DEFAULTS
-    for field in dataclasses.fields(app.Settings):
+    for field in dataclasses.fields(Settings):
         if isinstance(field.default, (int, float)) and "type" in field.metadata:
             assert field.metadata["type"](str(field.default)) == field.default
 
@@ -663,4 +665,4 @@ def test_this_is_the_source_tree() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import chi; print(chi.__file__)"], capture_output=True, text=True, timeout=30
     )
-    assert Path(done.stdout.strip()).resolve() == Path(app.__file__).with_name("__init__.py").resolve()
+    assert Path(done.stdout.strip()).resolve() == Path(package.__file__).with_name("__init__.py").resolve()

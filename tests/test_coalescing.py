@@ -15,7 +15,11 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import app
+from chi.access import Policy
+from chi.bounds import MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.miner import wire
+from chi.miner.asking import Miner
+from chi.miner.wire import Addresses
 from tests.conftest import Chi, Response
 from tests.miner import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope
 
@@ -142,8 +146,8 @@ def test_the_same_report_by_different_requests_is_shared(chi: Chi, miner: Script
 def test_a_poller_is_judged_once(chi: Chi, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report asked for again with the same bytes goes to the miner, fresh, without another judgement."""
     judged = []
-    judge = app.Policy.judge
-    monkeypatch.setattr(app.Policy, "judge", lambda *given: (judged.append(given), judge(*given))[1])
+    judge = Policy.judge
+    monkeypatch.setattr(Policy, "judge", lambda *given: (judged.append(given), judge(*given))[1])
     miner.script = script = Turnstile()
     script.let(1, 2, 3)
     assert [number(chi.get("/summary")) for _ in range(3)] == [1, 2, 3]
@@ -152,12 +156,12 @@ def test_a_poller_is_judged_once(chi: Chi, miner: ScriptedMiner, monkeypatch: py
 
 def test_what_is_remembered_of_pollers_is_bounded(chi: Chi) -> None:
     """However many different requests come, few are remembered, and no large one."""
-    for index in range(app.MAX_JUDGED + 10):
+    for index in range(MAX_JUDGED + 10):
         assert chi.get(f"/asc/{index}").status == 200
-    assert chi.get("/asc/" + "9" * app.MAX_JUDGED_SIZE).status == 200
-    remembered = chi.gateway.miner._judged
-    assert len(remembered) == app.MAX_JUDGED
-    assert max(map(len, remembered)) <= app.MAX_JUDGED_SIZE
+    assert chi.get("/asc/" + "9" * MAX_JUDGED_SIZE).status == 200
+    remembered = chi.miner._judged
+    assert len(remembered) == MAX_JUDGED
+    assert max(map(len, remembered)) <= MAX_JUDGED_SIZE
 
 
 def test_privileged_commands_go_once_and_alone(chi: Chi, miner: ScriptedMiner) -> None:
@@ -267,9 +271,9 @@ def test_what_is_held_is_bounded(serve: Callable[..., Chi]) -> None:
     """--max-age keeps the newest of many different reports."""
     with ScriptedMiner() as miner:
         chi = serve(miner.port, max_age=60)
-        for index in range(app.MAX_HELD + 5):
+        for index in range(MAX_HELD + 5):
             assert chi.get(f"/asc/{index}").status == 200
-        assert len(chi.gateway.miner._held) == app.MAX_HELD
+        assert len(chi.miner._held) == MAX_HELD
 
 
 # --- Under load -------------------------------------------------------------------------------------------
@@ -312,7 +316,7 @@ def test_a_hung_miner_costs_nobody_more_than_the_timeout(
         assert max(took for _, took in results) < 3 + 3
         assert statistics.median(health) < 0.1
         assert max(health) < 2
-        assert len(miner.requests) <= 4 + app.PROBES
+        assert len(miner.requests) <= 4 + PROBES
 
 
 def test_a_miner_that_answers_again_is_noticed(serve: Callable[..., Chi]) -> None:
@@ -336,9 +340,9 @@ def test_a_silent_miner_is_not_asked_again_for_the_same_clients(
     """Whoever waits for a reply that does not come is not asked for a second time."""
     with ScriptedMiner([HOLD]) as miner:
         chi = serve(miner.port, timeout=3)
-        arrived, turn = threading.Event(), chi.gateway.miner.turn
+        arrived, turn = threading.Event(), chi.miner.turn
         # Nothing is sent before all are there: who comes after it may be asked for on its own.
-        monkeypatch.setattr(chi.gateway.miner, "turn", lambda now: turn(now) if arrived.is_set() else 0.01)
+        monkeypatch.setattr(chi.miner, "turn", lambda now: turn(now) if arrived.is_set() else 0.01)
         clients = arrive(chi, "/summary", 5)
         arrived.set()
         assert {response.status for response in answers(clients)} == {504}
@@ -366,7 +370,7 @@ def test_too_many_different_requests_are_refused(serve: Callable[..., Chi]) -> N
     """Beyond MAX_WAITING different requests, more are refused at once, with Retry-After."""
     with ScriptedMiner([HOLD]) as miner:
         chi = serve(miner.port, timeout=20)
-        waiting = [arrive_quickly(chi, f"/asc/{index}") for index in range(app.MAX_WAITING)]
+        waiting = [arrive_quickly(chi, f"/asc/{index}") for index in range(MAX_WAITING)]
         settle(chi)
         refused = chi.get("/asc/more")
         assert refused.status == 503
@@ -436,7 +440,7 @@ def test_a_reply_is_counted_by_its_repairs(chi: Chi, miner: ScriptedMiner) -> No
     miner.script = [b'{"A":[,{"a":nan}]}\0']
     for _ in range(2):
         assert chi.get("/stats").headers["Chi-Repaired"] == "not-a-number, stray-comma"
-    assert chi.gateway.miner.counters["json_repairs", "not-a-number"] == 2
+    assert chi.miner.counters["json_repairs", "not-a-number"] == 2
 
 
 def test_a_fault_in_reading_a_reply_is_one_clients_fault(
@@ -448,7 +452,7 @@ def test_a_fault_in_reading_a_reply_is_one_clients_fault(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(app, "read_reply", fail)
+        patch.setattr("chi.miner.asking.read_reply", fail)
         assert chi.get("/summary").status == 500
     assert "fault while reading a reply" in caplog.text
     assert chi.get("/summary").status == 200
@@ -459,9 +463,9 @@ def test_a_name_is_looked_up_once_for_all_who_wait(
 ) -> None:
     """Requests that need the miner's address share one look-up, and the next use what it found."""
     gate, asked = threading.Event(), []
-    look_up = app.look_up
+    look_up = wire.look_up
 
-    def slow(host: str, port: int, flags: int = 0) -> app.Addresses:
+    def slow(host: str, port: int, flags: int = 0) -> Addresses:
         if host == "miner.lan":
             if flags:
                 raise socket.gaierror(socket.EAI_NONAME, "no literal")
@@ -470,7 +474,7 @@ def test_a_name_is_looked_up_once_for_all_who_wait(
             host = "127.0.0.1"
         return look_up(host, port, flags)
 
-    monkeypatch.setattr(app, "look_up", slow)
+    monkeypatch.setattr("chi.miner.asking.look_up", slow)
     with ScriptedMiner() as miner:
         chi = serve(miner.port, api_host="miner.lan")
         waiting = arrive(chi, "/summary") + arrive(chi, "/pools")
@@ -489,7 +493,7 @@ def test_a_fault_in_answering_ends_one_connection(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(app.Miner, "ask_again", fail)
+        patch.setattr(Miner, "ask_again", fail)
         client = arrive_quickly(chi, "/summary")
         assert client.recv(100) == b""
         client.close()

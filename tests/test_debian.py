@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from chi import __version__, app
+from chi import __version__, cli
+from chi.bounds import MAX_DESCRIPTORS
+from chi.server.loop import DRAIN
+from chi.settings import Settings
 
 TREE = Path(__file__).parent.parent
 DEFAULT = (TREE / "packaging/systemd/chi.default").read_text(encoding="utf-8")
 UNIT = (TREE / "packaging/systemd/chi.service").read_text(encoding="utf-8")
 
 
-def settings(options: str) -> app.Settings:
+def settings(options: str) -> Settings:
     """What chi-server makes of options in a file."""
-    return app.read_settings(app.make_parser().parse_args(shlex.split(options)))
+    return cli.read_settings(cli.make_parser().parse_args(shlex.split(options)))
 
 
 def test_the_changelog_is_of_this_version() -> None:
@@ -40,7 +43,7 @@ def test_the_dependencies_are_those_of_the_distribution() -> None:
 def test_the_service_serves_reports_only() -> None:
     """What is shipped is the safe choice, and nothing else is chosen."""
     (options,) = re.findall(r'(?m)^CHI_OPTIONS="(.*)"$', DEFAULT)
-    assert settings(options) == app.Settings(read_only=True)
+    assert settings(options) == Settings(read_only=True)
     assert not re.findall(r"(?m)^(?!#|CHI_OPTIONS=|$).*", DEFAULT)
 
 
@@ -49,23 +52,23 @@ def test_each_choice_is_an_option(choice: str) -> None:
     """Each that /etc/default/chi explains is taken; a port that it shows is the default one."""
     chosen = settings(choice)
     for name in ("http_port", "api_port", "api_host"):
-        assert getattr(chosen, name) == getattr(app.Settings, name)
+        assert getattr(chosen, name) == getattr(Settings, name)
 
 
 def test_the_announced_port_is_the_default() -> None:
     """Where chi serves is what avahi announces."""
     service = ElementTree.parse(TREE / "packaging/avahi/chi.service")
-    assert [port.text for port in service.iter("port")] == [str(app.Settings.http_port)]
+    assert [port.text for port in service.iter("port")] == [str(Settings.http_port)]
 
 
 def test_the_unit_gives_time_to_drain() -> None:
     """What is killed by systemd has overrun its own limit."""
-    assert float(re.search(r"(?m)^TimeoutStopSec=(\d+)$", UNIT)[1]) > 2 * app.DRAIN
+    assert float(re.search(r"(?m)^TimeoutStopSec=(\d+)$", UNIT)[1]) > 2 * DRAIN
 
 
 def test_the_unit_gives_the_descriptors_that_are_wanted() -> None:
     """The sandbox forbids to raise the limit, so it must be right from the start."""
-    assert int(re.search(r"(?m)^LimitNOFILE=(\d+)$", UNIT)[1]) == app.MAX_DESCRIPTORS
+    assert int(re.search(r"(?m)^LimitNOFILE=(\d+)$", UNIT)[1]) == MAX_DESCRIPTORS
 
 
 @pytest.mark.parametrize("name", ["chi.service", "chi.default"])

@@ -243,9 +243,7 @@ def read_shape(reply):
     return shape(json.loads(reply[:-1], parse_float=Number, parse_int=Number))
 
 
-@pytest.mark.parametrize(
-    "report", ["version", "config", "summary", "pools", "coin", "summary+nonsense"]
-)
+@pytest.mark.parametrize("report", ["version", "config", "summary", "pools", "coin", "summary+nonsense"])
 def test_reports_are_written_as_a_real_miner_writes_them(miner, report):
     """The fields, their order, types and decimals are those of a captured reply."""
     captured = (CAPTURES / f"{report}.reply").read_bytes().replace(b'"MHS 1s"', b'"MHS 5s"')  # log interval
@@ -559,7 +557,7 @@ def test_pool_commands(miner, steps, order):
 
 def test_a_removed_pools_number_goes_to_the_last(miner, clock):
     """The others keep theirs. Its shares stay in the summary, but no board names it any more."""
-    assert status(miner, "addpool", r"a\,b\"c:1,user\,x,pass\,word")[2] == 'Added pool 2: \'a,b"c:1\''
+    assert status(miner, "addpool", r"a\,b\"c:1,user\,x,pass\,word")[2] == "Added pool 2: 'a,b\"c:1'"
     before = items(miner, "summary")[0]
     status(miner, "switchpool", "1")
     status(miner, "zero", "all,false")

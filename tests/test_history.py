@@ -22,6 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chi import app, metrics
+from chi.bounds import PROBES
+from chi.monitor import FIRST_SAMPLE
+from chi.responses import JSON
+from chi.server.loop import DRAIN
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
 from tests.miner import CLOSE, HOLD, ScriptedMiner, Step, free_port
@@ -47,7 +51,7 @@ from tests.test_scrape import (
     scrape,
 )
 
-FILE = Path(app.__file__).parent / "dashboard.html"
+FILE = Path(metrics.__file__).parent / "dashboard.html"
 TOKEN = "0123456789abcdef"
 BASIC = f"Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"
 HOUR = "max-age=3600"
@@ -433,8 +437,8 @@ def sampler(serve: Callable[..., Chi], miner: ScriptedMiner) -> Callable[..., tu
 
     def start(port: int = miner.port, interval: float = 3600.0, **settings: Any) -> tuple[Chi, Watched]:
         chi = serve(port, **{"history": 60, **settings})
-        chi.gateway.monitor.sample_at = math.inf
-        chi.gateway.monitor.history = history = Watched(interval)
+        chi.monitor.sample_at = math.inf
+        chi.monitor.history = history = Watched(interval)
         return chi, history
 
     return start
@@ -442,8 +446,8 @@ def sampler(serve: Callable[..., Chi], miner: ScriptedMiner) -> Callable[..., tu
 
 def due(chi: Chi, seconds: float = 0.0) -> None:
     """Have the next sample be due, at once or in so many seconds."""
-    chi.gateway.monitor.sample_at = time.monotonic() + seconds
-    chi.gateway.wake()
+    chi.monitor.sample_at = time.monotonic() + seconds
+    chi.loop.wake()
 
 
 SAMPLE = "version+summary+devs+stats"
@@ -502,9 +506,9 @@ def test_a_sample_and_a_scrape_remember_together(
 def test_the_first_sample_comes_soon(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
     """15 s after the start, and each later one after the interval."""
     began = time.monotonic()
-    monitor = serve(miner.port, history=60).gateway.monitor
-    assert began + app.FIRST_SAMPLE <= monitor.sample_at <= time.monotonic() + app.FIRST_SAMPLE
-    assert app.FIRST_SAMPLE <= metrics.SAMPLE_INTERVAL
+    monitor = serve(miner.port, history=60).monitor
+    assert began + FIRST_SAMPLE <= monitor.sample_at <= time.monotonic() + FIRST_SAMPLE
+    assert FIRST_SAMPLE <= metrics.SAMPLE_INTERVAL
 
 
 def test_samples_follow_each_other(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
@@ -529,7 +533,7 @@ def test_history_json(sampler: Callable[..., Any], miner: ScriptedMiner) -> None
     before = int(time.time())
     response = chi.get("/history.json")
     assert response.status == 200
-    assert response.headers["Content-Type"] == app.JSON
+    assert response.headers["Content-Type"] == JSON
     assert response.headers["Cache-Control"] == "no-store"
     told = response.json
     assert list(told) == ["time", "minutes", "interval", "samples"]
@@ -569,7 +573,7 @@ def test_a_hung_miner_does_not_stop_the_samples(sampler: Callable[..., Any], min
     found = history.wait(4)
     assert set(found["hashrate"]) == {None}
     assert len(miner.requests) <= len(history.wait(4)["time"]) + 1
-    assert len(chi.gateway.miner._open) <= 1
+    assert len(chi.miner._open) <= 1
     miner.script = miner_like("cgminer-4.11.1")
     due(chi)
     history.wait(len(found["time"]) + 3)
@@ -582,7 +586,7 @@ def test_a_sample_takes_no_longer_than_to_the_next(sampler: Callable[..., Any], 
     chi, history = sampler(interval=0.2, timeout=3600.0)
     due(chi)
     assert history.wait(4)["hashrate"][:4] == [None] * 4
-    assert len(miner.requests) <= app.PROBES + chi.settings.threads
+    assert len(miner.requests) <= PROBES + chi.settings.threads
 
 
 def test_a_sample_under_way_does_not_hold_up_the_end(
@@ -595,7 +599,7 @@ def test_a_sample_under_way_does_not_hold_up_the_end(
     miner.asked(1)
     began = time.monotonic()
     chi.stop()
-    assert time.monotonic() - began < app.DRAIN
+    assert time.monotonic() - began < DRAIN
 
 
 def test_a_fault_in_a_sample_ends_nothing(
@@ -630,7 +634,7 @@ def test_a_scrape_near_its_time_is_the_sample(
     assert chi.get(path).status == 200
     found = history.wait(1)
     assert found["shares_accepted"][0] > 0
-    assert began + 3600 <= chi.gateway.monitor.sample_at <= time.monotonic() + 3600
+    assert began + 3600 <= chi.monitor.sample_at <= time.monotonic() + 3600
     assert chi.get(path).status == 200
     assert len(history.wait(1)["time"]) == 1
     assert len(miner.requests) == 2
@@ -642,10 +646,10 @@ def test_a_scrape_long_before_is_not(sampler: Callable[..., Any], miner: Scripte
     miner.script = miner_like("bitmain-s9")
     chi, history = sampler()
     due(chi, 370)
-    at = chi.gateway.monitor.sample_at
+    at = chi.monitor.sample_at
     assert chi.get(path).status == 200
     assert columns(history)["time"] == []
-    assert chi.gateway.monitor.sample_at == at
+    assert chi.monitor.sample_at == at
 
 
 def test_a_scrape_that_fails_is_no_sample(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
@@ -677,8 +681,8 @@ def test_without_history_nothing_is_asked(serve: Callable[..., Chi], miner: Scri
     """--history 0: no sample, not by a scrape either, and the document says so."""
     miner.script = miner_like("bitmain-s9")
     chi = serve(miner.port, history=0)
-    assert chi.gateway.monitor.sample_at == math.inf
-    chi.gateway.wake()
+    assert chi.monitor.sample_at == math.inf
+    chi.loop.wake()
     settle(chi)
     assert miner.requests == []
     scrape(chi)
@@ -818,8 +822,8 @@ def test_only_who_says_so_gets_a_held_status(
 
 def aged(chi: Chi, seconds: float) -> None:
     """Make the status that is held so much older."""
-    asked, status = chi.gateway.monitor._newest
-    chi.gateway.monitor._newest = (asked - seconds, status)
+    asked, status = chi.monitor._newest
+    chi.monitor._newest = (asked - seconds, status)
 
 
 def test_a_held_status_is_never_older_than_asked_for(steady: Chi, miner: ScriptedMiner) -> None:
@@ -1131,7 +1135,7 @@ def test_private(serve: Callable[..., Chi], miner: ScriptedMiner, tmp_path: Path
         response = chi.get(path, **wrong)
         assert response.status == 401
         assert 'Basic realm="chi"' in response.headers.get_all("WWW-Authenticate")
-        assert response.headers["Content-Type"] == app.JSON
+        assert response.headers["Content-Type"] == JSON
     assert miner.requests == []
     response = chi.get(path, Authorization=BASIC)
     assert response.status == 200

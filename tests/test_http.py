@@ -8,7 +8,9 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import __version__, app
+from chi import __version__
+from chi.bounds import MAX_BODY, MAX_DEPTH, MAX_REQUEST
+from chi.server import channels
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
 from tests.miner import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
@@ -323,7 +325,7 @@ BAD_BODIES = {
     "surrogate in UTF-8": b'{"command":"a","parameter":"\xed\xa0\x80"}',
     "byte order mark": b'\xef\xbb\xbf{"command":"summary"}',
     "UTF-16": '{"command":"summary"}'.encode("utf-16"),
-    "nested": nested(app.MAX_DEPTH + 1),
+    "nested": nested(MAX_DEPTH + 1),
     "nested 30,000 levels": nested(30_000),
     "opened 60,000 times": b"[" * 60_000,
     "opened 60,000 times, in objects": b'{"a":' * 12_000,
@@ -340,8 +342,8 @@ def test_body_that_is_no_request_is_refused(chi: Chi, miner: ScriptedMiner, body
 
 def test_nesting_within_the_limit_is_passed_on(chi: Chi, miner: ScriptedMiner) -> None:
     """A body as deep as the limit is still a request."""
-    assert chi.request("/", "POST", nested(app.MAX_DEPTH)).status == 200
-    assert miner.requests == [nested(app.MAX_DEPTH)]
+    assert chi.request("/", "POST", nested(MAX_DEPTH)).status == 200
+    assert miner.requests == [nested(MAX_DEPTH)]
 
 
 @pytest.mark.usefixtures("patience")
@@ -371,7 +373,7 @@ def test_path_and_body_do_not_mix(chi: Chi, miner: ScriptedMiner, body: bytes) -
     assert miner.requests == []
 
 
-@pytest.mark.parametrize("size", [app.MAX_REQUEST, app.MAX_REQUEST + 1])
+@pytest.mark.parametrize("size", [MAX_REQUEST, MAX_REQUEST + 1])
 @pytest.mark.parametrize("form", ["path", "body", "escaped body"])
 def test_request_larger_than_the_api_reads_is_refused(
     chi: Chi, miner: ScriptedMiner, form: str, size: int
@@ -383,7 +385,7 @@ def test_request_larger_than_the_api_reads_is_refused(
     else:
         escaped = parameter if form == "body" else parameter.replace("/", "\\u002f")
         response = chi.request("/", "POST", f'{{"command":"a","parameter":"{escaped}"}}'.encode())
-    if size == app.MAX_REQUEST:
+    if size == MAX_REQUEST:
         assert response.status == 200
         assert list(map(len, miner.requests)) == [size]
     else:
@@ -518,7 +520,7 @@ def test_malformed_http_is_answered_in_the_envelope(
     assert [record.getMessage() for record in caplog.records] == []
 
 
-@pytest.mark.parametrize("size", [app.MAX_BODY + 1, 1 << 20, 8 << 20])
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 1 << 20, 8 << 20])
 def test_client_learns_that_its_body_is_too_large(chi: Chi, size: int) -> None:
     """A client that sends far too much before it listens hears of it all the same."""
     assert_ours(chi.request("/", "POST", b" " * size), 413)
@@ -594,7 +596,7 @@ def test_fault_in_chi_is_500_and_tells_no_inside(
     def fail(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(chi.gateway.miner, "ask", fail)
+    monkeypatch.setattr(chi.miner, "ask", fail)
     message = assert_ours(chi.get("/summary"), 500)
     assert message == "A fault in chi, described in its log."
     assert chi.get("/healthz").status == 200
@@ -611,7 +613,7 @@ def test_fault_outside_the_handlers_is_500_too(
 
     with Wire(chi.port) as wire:
         with monkeypatch.context() as patch:
-            patch.setattr(chi.gateway.servers[0], "application", fail)
+            patch.setattr(chi.loop.servers[0], "application", fail)
             message = assert_ours(wire.ask("GET /gpu/0"), 500)
         assert "secret" not in message
     assert "secret of the inside" in caplog.text
@@ -629,7 +631,7 @@ def test_fault_in_a_connection_ends_that_connection_alone(
     with Wire(chi.port) as wire, Wire(chi.port) as other:
         assert other.ask("GET /healthz").status == 200
         with monkeypatch.context() as patch:
-            patch.setattr(app.HTTPChannel, "service", fail)
+            patch.setattr(channels.HTTPChannel, "service", fail)
             wire.request("GET /healthz")
             assert wire.ended()
         assert other.ask("GET /healthz").status == 200
@@ -882,7 +884,7 @@ def test_client_with_nothing_to_continue_is_answered(chi: Chi, start: str) -> No
 def test_client_that_would_send_too_much_is_told_before(chi: Chi) -> None:
     """A client that asks whether to continue with a body that is too large need not send it."""
     with Wire(chi.port, timeout=3) as wire:
-        size = f"Content-Length: {app.MAX_BODY + 1}"
+        size = f"Content-Length: {MAX_BODY + 1}"
         wire.send(wire.head("POST / HTTP/1.1", "Expect: 100-continue", size))
         assert_ours(wire.read(), 413)
         assert wire.ended()
@@ -912,13 +914,13 @@ def test_urgent_data_does_no_harm(chi: Chi, caplog: pytest.LogCaptureFixture) ->
 def test_proxy_headers_are_not_believed(chi: Chi, header: str) -> None:
     """A client is its own address, whatever its headers say: the application never sees another."""
     seen: list[str] = []
-    application = chi.gateway.servers[0].application
+    application = chi.loop.servers[0].application
 
     def spy(environ: dict[str, Any], start_response: Any) -> Any:
         seen.append(environ["REMOTE_ADDR"])
         return application(environ, start_response)
 
-    chi.gateway.servers[0].application = spy
+    chi.loop.servers[0].application = spy
     with Wire(chi.port) as wire:
         assert wire.ask("GET /healthz", header).status == 200
     assert seen == ["127.0.0.1"]

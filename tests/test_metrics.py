@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chi import app, metrics
+from chi import metrics
 from chi.demo import DemoMiner
+from chi.miner.reports import REPORTS
 
 GOLDEN = Path(__file__).parent / "data" / "metrics"
 FIRMWARES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
@@ -476,7 +477,7 @@ INVALID = {"STATUS": "E", "When": 1, "Code": 14, "Msg": "invalid cmd", "Descript
 def test_a_scrape_asks_for_reports_only() -> None:
     """What it asks for changes nothing on any firmware, and is shared with other clients."""
     asked = {*metrics.INSTEAD.values(), *(name for names in metrics.COMMANDS.values() for name in names)}
-    assert asked <= app.REPORTS
+    assert asked <= REPORTS
 
 
 def test_one_request_for_a_c_miner() -> None:

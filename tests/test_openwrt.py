@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chi import app
+from chi import cli
+from chi.settings import Settings
 
 OPENWRT = Path(__file__).resolve().parent.parent / "packaging/openwrt"
 FILES = OPENWRT / "chi/files"
@@ -54,7 +55,7 @@ def shipped() -> dict[str, str]:
 
 def settings() -> dict[str, object]:
     """Name: default of each option of chi-server."""
-    return {field.name: field.default for field in dataclasses.fields(app.Settings)}
+    return {field.name: field.default for field in dataclasses.fields(Settings)}
 
 
 def test_every_option_is_in_uci_or_known_not_to_be() -> None:
@@ -106,5 +107,5 @@ def test_every_option_reaches_chi_server() -> None:
             spelling = f"--{name.replace('_', '-')}"
             assert f"{spelling}\n" in script or f'"{spelling}=$' in script, name
         word = spelling if flag else f"{spelling}={values.get(name, default)}"
-        parsed = app.read_settings(app.make_parser().parse_args([word]))
+        parsed = cli.read_settings(cli.make_parser().parse_args([word]))
         assert getattr(parsed, name) not in (None, (), "", False), name

@@ -13,7 +13,12 @@ from typing import Callable
 
 import pytest
 
-from chi import app, metrics
+import chi as package
+from chi import metrics
+from chi.errors import ERRORS
+from chi.monitor import FIRST_SAMPLE
+from chi.server.loop import OWN_PATHS
+from chi.settings import Settings
 from tests.conftest import Process
 from tests.test_replies import REPAIRABLE
 
@@ -43,7 +48,7 @@ def test_the_commands_do_what_the_readme_shows(chi_server: Callable[..., Process
     environment = {
         **os.environ,
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "PYTHONPATH": str(Path(app.__file__).parent.parent),
+        "PYTHONPATH": str(Path(package.__file__).parent.parent),
     }
     process = chi_server("--demo", "-w", "0", "--listen", "127.0.0.1")
     for command, expected in commands():
@@ -80,7 +85,7 @@ def test_the_options_are_those_of_the_help() -> None:
 def test_every_status_is_told() -> None:
     """The README's table has each status that chi gives."""
     told = {int(status) for status in re.findall(r"\| (\d\d\d)\b", README)}
-    assert {status for status, _ in app.ERRORS.values()} - {500} <= told
+    assert {status for status, _ in ERRORS.values()} - {500} <= told
 
 
 def test_every_repair_is_told() -> None:
@@ -93,8 +98,8 @@ def test_every_repair_is_told() -> None:
 def test_the_samples_are_told_as_they_are() -> None:
     """How often the miner is asked for history, and how often the page looks, wherever that is told."""
     interval, most = metrics.SAMPLE_INTERVAL, metrics.MAX_SAMPLES
-    assert interval == app.FIRST_SAMPLE
-    fields = {field.name: field for field in dataclasses.fields(app.Settings)}
+    assert interval == FIRST_SAMPLE
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
     texts = [
         fields["history"].metadata["help"],
         (TREE / "packaging/openwrt/README.md").read_text(encoding="utf-8"),
@@ -114,5 +119,5 @@ def test_the_samples_are_told_as_they_are() -> None:
 
 def test_every_own_path_is_told() -> None:
     """The README's table of URLs has chi's own paths."""
-    for path in app.OWN_PATHS - {"/favicon.ico", "/robots.txt"}:
+    for path in OWN_PATHS - {"/favicon.ico", "/robots.txt"}:
         assert f"`GET {path}`" in README

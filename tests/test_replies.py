@@ -14,7 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chi import app
+from chi.app import read_body
+from chi.bounds import MAX_DEPTH
+from chi.errors import ChiError
+from chi.miner.replies import STRING_REPAIRS, STRUCTURE_REPAIRS, Reply, read_reply
 from tests.miner import CAPTURES
 
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
@@ -46,10 +49,10 @@ def plain(data: bytes) -> Any:
     return json.loads(data)
 
 
-def refusal(data: bytes, pretty: bool = False) -> app.ChiError:
+def refusal(data: bytes, pretty: bool = False) -> ChiError:
     """The error for a reply that must be refused."""
-    with pytest.raises(app.ChiError) as caught:
-        app.read_reply(data, pretty)
+    with pytest.raises(ChiError) as caught:
+        read_reply(data, pretty)
     assert caught.value.status == 502
     return caught.value
 
@@ -311,7 +314,7 @@ def test_repairable_reply(row: str) -> None:
     reply, expected, repairs = REPAIRABLE[row]
     with pytest.raises(ValueError, match=r"."):
         strict(encoded(reply))
-    repaired = app.read_reply(encoded(reply))
+    repaired = read_reply(encoded(reply))
     assert plain(repaired.body) == expected
     assert repaired.repairs == repairs
 
@@ -319,14 +322,14 @@ def test_repairable_reply(row: str) -> None:
 @pytest.mark.parametrize("row", REPAIRABLE)
 def test_a_repaired_reply_needs_no_repair(row: str) -> None:
     """What was repaired passes as it is the next time."""
-    repaired = app.read_reply(encoded(REPAIRABLE[row][0]))
-    assert app.read_reply(repaired.body) == app.Reply(repaired.body)
+    repaired = read_reply(encoded(REPAIRABLE[row][0]))
+    assert read_reply(repaired.body) == Reply(repaired.body)
 
 
 def test_every_repair_has_a_row() -> None:
     """Each repair that the code names is shown by a row of the table."""
     shown = {name for _, _, repairs in REPAIRABLE.values() for name in repairs}
-    named = {name for name, *_ in (*app.STRUCTURE_REPAIRS, *app.STRING_REPAIRS)}
+    named = {name for name, *_ in (*STRUCTURE_REPAIRS, *STRING_REPAIRS)}
     assert shown == named | {
         "invalid-utf-8",
         "control-character",
@@ -355,7 +358,7 @@ VALID = {
 def test_valid_reply(name: str) -> None:
     """Valid JSON, however odd, passes byte for byte."""
     data = VALID[name].encode()
-    assert app.read_reply(data) == app.Reply(data)
+    assert read_reply(data) == Reply(data)
 
 
 @pytest.mark.parametrize("name", captures())
@@ -367,7 +370,7 @@ def test_captured_reply(name: str) -> None:
         assert refusal(data).name == "not-json"
     else:
         strict(data)
-        assert app.read_reply(data) == app.Reply(data)
+        assert read_reply(data) == Reply(data)
 
 
 def test_the_captures_are_there() -> None:
@@ -409,7 +412,7 @@ DATA = [
 def test_strings_stay_in_a_valid_reply(text: str) -> None:
     """A reply is not touched for what its strings say."""
     data = whole(f'"POOLS":[{{"User":"{text}","{text}":"{text}{text}"}}]').encode()
-    assert app.read_reply(data) == app.Reply(data)
+    assert read_reply(data) == Reply(data)
 
 
 @pytest.mark.parametrize("text", DATA)
@@ -420,7 +423,7 @@ def test_strings_stay_in_a_repaired_reply(row: str, text: str) -> None:
     data = encoded(reply).rstrip()
     assert data.endswith(b"}")
     member = f',"Note {text}":["{text}","{text}{text}"]'.encode()
-    repaired = app.read_reply(data[:-1] + member + b"}")
+    repaired = read_reply(data[:-1] + member + b"}")
     said = json.loads(f'"{text}"')
     assert plain(repaired.body)[f"Note {said}"] == [said, said * 2]
     assert repaired.repairs == repairs
@@ -543,7 +546,7 @@ def test_cut_reply_with_a_fault(row: str) -> None:
 def test_long_number(number: str, pretty: bool) -> None:
     """A number of thousands of digits passes, each of them."""
     for data, repairs in ((f'{{"a":{number}}}', ()), (f'{{"a":{number},}}', ("trailing-comma",))):
-        reply = app.read_reply(data.encode(), pretty)
+        reply = read_reply(data.encode(), pretty)
         assert strict(reply.body) == {"a": number}
         assert reply.repairs == repairs
 
@@ -560,19 +563,19 @@ NESTINGS: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("pretty", [False, True])
 def test_deepest_reply(nesting: str, pretty: bool) -> None:
     """A reply may nest as deep as MAX_DEPTH."""
-    data = NESTINGS[nesting](app.MAX_DEPTH).encode()
+    data = NESTINGS[nesting](MAX_DEPTH).encode()
     strict(data)
-    assert strict(app.read_reply(data, pretty).body) == strict(data)
+    assert strict(read_reply(data, pretty).body) == strict(data)
 
 
 @pytest.mark.parametrize("nesting", NESTINGS)
-@pytest.mark.parametrize("depth", [app.MAX_DEPTH + 1, app.MAX_DEPTH + 2, 2 * app.MAX_DEPTH, 200, 5000])
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, MAX_DEPTH + 2, 2 * MAX_DEPTH, 200, 5000])
 def test_too_deep_reply(nesting: str, depth: int) -> None:
     """One level more is refused, and says so."""
     data = NESTINGS[nesting](depth).encode()
     error = refusal(data)
     assert error.name == "too-deep"
-    assert str(app.MAX_DEPTH) in str(error)
+    assert str(MAX_DEPTH) in str(error)
 
 
 @pytest.mark.parametrize("unit", ["[", '{"a":', '[{"a":', '{"a":[', '[["a":', "[,", "[[]"])
@@ -581,8 +584,8 @@ def test_endless_opening(unit: str, count: int) -> None:
     """Thousands of brackets that only open are refused, in replies and in bodies."""
     data = (unit * count).encode()
     refusal(data)
-    with pytest.raises(app.ChiError) as caught:
-        app.read_body(data)
+    with pytest.raises(ChiError) as caught:
+        read_body(data)
     assert (caught.value.name, caught.value.status) == ("bad-body", 400)
 
 
@@ -593,35 +596,37 @@ def test_deep_body(nesting: str) -> None:
     def body(depth: int) -> bytes:
         return b'{"command":"x","data":' + NESTINGS[nesting](depth - 1).encode() + b"}"
 
-    assert app.read_body(body(app.MAX_DEPTH)).request == body(app.MAX_DEPTH)
-    for depth in (app.MAX_DEPTH + 1, 2 * app.MAX_DEPTH, 5000):
-        with pytest.raises(app.ChiError) as caught:
-            app.read_body(body(depth))
+    assert read_body(body(MAX_DEPTH)).request == body(MAX_DEPTH)
+    for depth in (MAX_DEPTH + 1, 2 * MAX_DEPTH, 5000):
+        with pytest.raises(ChiError) as caught:
+            read_body(body(depth))
         assert (caught.value.name, caught.value.status) == ("bad-body", 400)
-        assert str(app.MAX_DEPTH) in str(caught.value)
+        assert str(MAX_DEPTH) in str(caught.value)
 
 
 def test_brackets_in_strings_do_not_nest() -> None:
     """Brackets in strings are no nesting, escaped quotes about them or not."""
     text = "[{" * 5000 + r"\"[\\" + "[" * 5000
     data = whole(f'"a":"{text}","b":["{text}"]').encode()
-    assert app.read_reply(data) == app.Reply(data)
-    assert app.read_reply(data[:-1] + b",}").repairs == ("trailing-comma",)
+    assert read_reply(data) == Reply(data)
+    assert read_reply(data[:-1] + b",}").repairs == ("trailing-comma",)
     body = b'{"command":"x","parameter":"' + b"[{" * 500 + b'"}'
-    assert app.read_body(body).request == body
+    assert read_body(body).request == body
 
 
 def test_wide_is_not_deep() -> None:
     """A reply of many brackets beside each other passes, and is mended."""
     entries = ",".join(['{"a":[{"b":[]},{}]}'] * 5000)
     data = whole(f'"STATS":[{entries}]').encode()
-    assert app.read_reply(data) == app.Reply(data)
-    assert app.read_reply(data.replace(b"},{}", b"}{}")).repairs == ("missing-comma",)
+    assert read_reply(data) == Reply(data)
+    assert read_reply(data.replace(b"},{}", b"}{}")).repairs == ("missing-comma",)
 
 
 SMALL_STACK = """
 import itertools, threading
-from chi import app
+from chi.app import read_body
+from chi.errors import ChiError
+from chi.miner.replies import read_reply
 from tests.test_replies import NESTINGS
 
 def texts():
@@ -631,12 +636,12 @@ def texts():
             yield from (text, text[: -depth // 2], text + "]", text + ",")
 
 def work():
-    reads = (app.read_reply, lambda data: app.read_reply(data, True), app.read_body)
+    reads = (read_reply, lambda data: read_reply(data, True), read_body)
     for text, read in itertools.product(texts(), reads):
         for data in (text, '{"command":"x","data":' + text + "}"):
             try:
                 read(data.encode())
-            except app.ChiError:
+            except ChiError:
                 pass
     print("whole")
 
@@ -721,8 +726,8 @@ def timed(data: bytes, pretty: bool = False) -> float:
     """The seconds of processor time that a reply takes, whatever comes of it."""
     began = time.thread_time()
     try:
-        strictly = app.read_reply(data, pretty).body
-    except app.ChiError:
+        strictly = read_reply(data, pretty).body
+    except ChiError:
         strictly = b""
     took = time.thread_time() - began
     if len(data) < 1_000_000 and strictly:
@@ -777,7 +782,7 @@ def test_pretty_keeps_every_token(name: str) -> None:
     if data == HEADLESS:
         assert refusal(data, pretty=True).name == "not-json"
         return
-    body = app.read_reply(data, pretty=True).body
+    body = read_reply(data, pretty=True).body
     strict(body)
     assert tokens(body.decode()) == tokens(data.decode())
     assert body.endswith(b"\n")
@@ -786,7 +791,7 @@ def test_pretty_keeps_every_token(name: str) -> None:
 def test_pretty() -> None:
     """Indented, a reply has a line for each member and entry, and two spaces a level."""
     data = r'{"a":[1.00,{"b\"[,":"\u00e9\\"},[],{ }],"a":18446744073709551616,"c":{"d":-0}}'
-    assert app.read_reply(data.encode(), pretty=True).body.decode() == "\n".join(
+    assert read_reply(data.encode(), pretty=True).body.decode() == "\n".join(
         [
             "{",
             '  "a": [',
@@ -809,8 +814,8 @@ def test_pretty() -> None:
 
 def test_pretty_repaired() -> None:
     """A repaired reply is indented too, and keeps the names of its repairs."""
-    reply = app.read_reply(b'{"BYE","id":1,}', pretty=True)
-    assert reply == app.Reply(
+    reply = read_reply(b'{"BYE","id":1,}', pretty=True)
+    assert reply == Reply(
         b'{\n  "STATUS": "BYE",\n  "id": 1\n}\n',
         ("bare-status", "trailing-comma"),
     )
@@ -1046,7 +1051,7 @@ def test_any_damaged_document(damage: str) -> None:
     def check(data: st.DataObject) -> None:
         text = data.draw(replies(damage))
         places = data.draw(st.lists(st.sampled_from(find(Scan(text))), min_size=1, max_size=4, unique=True))
-        reply = app.read_reply(damaged(text, places))
+        reply = read_reply(damaged(text, places))
         strict(reply.body)
         assert said(reply.body.decode()) == said(text)
         assert reply.repairs == (repair,)
@@ -1054,16 +1059,16 @@ def test_any_damaged_document(damage: str) -> None:
     check()
 
 
-def check_anything(data: bytes) -> app.Reply | None:
+def check_anything(data: bytes) -> Reply | None:
     """Whatever comes, the outcome is a 502 or valid JSON: as it came if no repair is named, and only then."""
     try:
-        reply = app.read_reply(data)
-    except app.ChiError as caught:
+        reply = read_reply(data)
+    except ChiError as caught:
         error = caught
     else:
         strict(reply.body)
         assert (reply.body == data) == (not reply.repairs)
-        indented = app.read_reply(data, pretty=True)
+        indented = read_reply(data, pretty=True)
         assert tokens(indented.body.decode()) == tokens(reply.body.decode())
         assert indented.repairs == reply.repairs
         return reply
@@ -1100,8 +1105,8 @@ def test_any_damaged_document_that_was_cut(data: st.DataObject) -> None:
 @given(replies())
 def test_any_document(text: str) -> None:
     """Any document passes byte for byte, and its indented form is that of Python's json."""
-    assert app.read_reply(text.encode()) == app.Reply(text.encode())
-    body = app.read_reply(text.encode(), pretty=True).body.decode()
+    assert read_reply(text.encode()) == Reply(text.encode())
+    body = read_reply(text.encode(), pretty=True).body.decode()
     assert body == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n"
 
 

@@ -24,6 +24,11 @@ from typing import Any, Callable
 import pytest
 
 from chi import __version__, app, metrics
+from chi.bounds import MAX_REPLY
+from chi.errors import DENIALS
+from chi.miner import wire
+from chi.miner.wire import Addresses
+from chi.responses import JSON
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
 from tests.miner import CLOSE, HOLD, RESET, Script, ScriptedMiner, Step, free_port
@@ -44,7 +49,7 @@ Samples = dict[tuple[str, str], float]
 @pytest.fixture
 def golden_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of chi stands at the golden files' time: it stands in for that of a miner that has none."""
-    monkeypatch.setattr(app, "time", types.SimpleNamespace(**{**vars(time), "time": lambda: NOW}))
+    monkeypatch.setattr("chi.monitor.time", types.SimpleNamespace(**{**vars(time), "time": lambda: NOW}))
 
 
 def firmware_of(golden: str) -> str:
@@ -149,7 +154,7 @@ def test_status_of_each_firmware(chi: Chi, miner: ScriptedMiner, golden: str) ->
         response = chi.get("/status.json")
         assert response.status == 200
         assert response.json == json.loads((GOLDEN / golden / "expected.json").read_text())
-        assert response.headers["Content-Type"] == app.JSON
+        assert response.headers["Content-Type"] == JSON
         assert response.headers["Cache-Control"] == "no-store"
 
 
@@ -299,7 +304,7 @@ FAILURES: dict[str, tuple[list[Step], str, int]] = {
     "text": ([b"STATUS=E,When=1,Code=14,Msg=Invalid command|\0"], "text-protocol", 502),
     "cut off": ([b'{"STATUS":[{"STATUS":"S"'], "cut-off", 502),
     "deep": ([b"[" * 1000 + b"\0"], "too-deep", 502),
-    "large": ([b"[" + b" " * app.MAX_REPLY], "reply-too-large", 502),
+    "large": ([b"[" + b" " * MAX_REPLY], "reply-too-large", 502),
     "no summary": ([NO_SUMMARY], "no-summary", 502),
     "no object": ([b"5\0"], "no-summary", 502),
 }
@@ -350,7 +355,7 @@ def test_failure_of_status(serve: Callable[..., Chi], miner: ScriptedMiner, fail
     miner.script = script
     response = serve(miner.port, timeout=patience_for(failure)).get("/status.json")
     assert response.status == status
-    assert response.headers["Content-Type"] == app.JSON
+    assert response.headers["Content-Type"] == JSON
     (entry,) = response.json["STATUS"]
     assert (entry["STATUS"], entry["Code"], entry["Description"]) == ("E", status, f"chi {__version__}")
     assert entry["Msg"].startswith("The miner")
@@ -386,14 +391,14 @@ def test_refused_connection(serve: Callable[..., Chi]) -> None:
 
 def test_unknown_host(serve: Callable[..., Chi], monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that nobody knows is a failure like the others."""
-    look_up = app.look_up
+    look_up = wire.look_up
 
-    def failing(host: str, port: int, flags: int = 0) -> app.Addresses:
+    def failing(host: str, port: int, flags: int = 0) -> Addresses:
         if host == "rig.invalid":
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return look_up(host, port, flags)
 
-    monkeypatch.setattr(app, "look_up", failing)
+    monkeypatch.setattr("chi.miner.asking.look_up", failing)
     samples = scrape(serve(free_port(), api_host="rig.invalid"))
     assert_down(samples)
     assert counted(samples, "miner_errors") == {"unknown-host": 1}
@@ -658,7 +663,7 @@ def test_other_paths_are_the_miners(
     """Chi's own are exactly those paths; LuxOS has a command metrics."""
     response = chi.get(path)
     assert response.status == 200
-    assert response.headers["Content-Type"] == app.JSON
+    assert response.headers["Content-Type"] == JSON
     assert [json.loads(request) for request in miner.requests] == [members]
 
 
@@ -755,9 +760,7 @@ def test_users_of_pools_on_demand(serve: Callable[..., Chi], miner: ScriptedMine
 # --- chi's own figures ----------------------------------------------------------------------------
 
 
-def test_http_requests_are_counted_by_status(
-    serve: Callable[..., Chi], miner: ScriptedMiner
-) -> None:
+def test_http_requests_are_counted_by_status(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
     """Every answer counts, those of scrapes too, each once it has been given."""
     miner.script = miner_like("cgminer-4.11.1")
     chi = serve(miner.port, read_only=True)
@@ -818,7 +821,7 @@ def test_denials_are_counted_by_reason(
 
     assert [tokened.get("/quit").status, tokened.get("/quit", Authorization="Bearer x").status] == [401, 401]
     assert counted(scrape(tokened), "denied_requests") == {"token": 2}
-    assert {"confirm", "cross-site", "host", "read-only", "token"} == app.DENIALS
+    assert {"confirm", "cross-site", "host", "read-only", "token"} == DENIALS
     assert set(miner.commands) == {JOINED}
 
 
@@ -871,12 +874,12 @@ def test_process_figures(chi: Chi, miner: ScriptedMiner) -> None:
 
 COUNT_DESCRIPTORS = """
 import os
-from chi import app
+from chi import figures
 
-print(app.process_figures()["open_descriptors"])
+print(figures.process_figures()["open_descriptors"])
 with open(os.devnull, "rb"):
-    print(app.process_figures()["open_descriptors"])
-print(app.process_figures()["open_descriptors"])
+    print(figures.process_figures()["open_descriptors"])
+print(figures.process_figures()["open_descriptors"])
 """
 
 
@@ -897,7 +900,7 @@ def test_figures_without_proc(chi: Chi, miner: ScriptedMiner, monkeypatch: pytes
     def listdir(path: str) -> list[str]:
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(app, "os", types.SimpleNamespace(listdir=listdir))
+    monkeypatch.setattr("chi.figures.os", types.SimpleNamespace(listdir=listdir))
     samples = scrape(chi)
     missing = {"process_open_fds", "process_resident_memory_bytes"}
     assert own_families(samples) >= ALWAYS - missing

@@ -22,7 +22,9 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import app
+from chi.bounds import EVICT_AHEAD
+from chi.server.listening import listen, open_sockets
+from chi.settings import Settings
 from tests.client import Background, Wire
 from tests.conftest import Chi, Process
 from tests.miner import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope, free_port
@@ -146,8 +148,8 @@ def miner_of(process: Process) -> str:
 
 def room_for(chi: Chi, connections: int) -> None:
     """Let chi have so many connections before it ends idle ones."""
-    server = chi.gateway.servers[0]
-    server.adj.connection_limit = len(chi.gateway.sockets) + connections + app.EVICT_AHEAD
+    server = chi.loop.servers[0]
+    server.adj.connection_limit = len(chi.loop.sockets) + connections + EVICT_AHEAD
 
 
 def test_beyond_the_limit_the_longest_idle_connection_goes(
@@ -203,7 +205,7 @@ def test_limit_reached_by_waiting_clients_is_no_dead_end(
     miner.script = lambda request: [gate, HEALTHY]
     room_for(chi, 3)
     waiting: list[Wire] = []
-    for number in range(3 + 2 * app.EVICT_AHEAD):
+    for number in range(3 + 2 * EVICT_AHEAD):
         waiting += wires(chi.port, 1)
         waiting[-1].request(f"GET /gpu/{number}")
     miner.asked(4)
@@ -217,8 +219,8 @@ def test_request_that_never_ends_is_ended(
     chi: Chi, monkeypatch: pytest.MonkeyPatch, wires: Callable[..., list[Wire]]
 ) -> None:
     """A connection that drips a request for too long is closed, while idle ones stay."""
-    monkeypatch.setattr(app, "HEADER_TIME", 0.3)
-    server = chi.gateway.servers[0]
+    monkeypatch.setattr("chi.server.channels.HEADER_TIME", 0.3)
+    server = chi.loop.servers[0]
     server.adj.cleanup_interval = server.next_channel_cleanup = 0
     idle, slow, body = wires(chi.port, 3)
     assert idle.ask("GET /healthz").status == 200
@@ -367,7 +369,7 @@ def test_request_that_hangs_alone_is_no_change_of_the_miner(
     assert alone.result().status == 504
     assert chi.get("/summary").status == 200
     lines = [record.getMessage() for record in caplog.records if record.name == "chi"]
-    assert lines == [f"miner {chi.gateway.miner.name} answers"]
+    assert lines == [f"miner {chi.miner.name} answers"]
 
 
 MISFORTUNES: tuple[list[Step], ...] = (
@@ -635,7 +637,7 @@ def test_status_is_kept_true(
     monkeypatch: pytest.MonkeyPatch, miner: ScriptedMiner, serve: Callable[..., Chi]
 ) -> None:
     """While nobody asks, chi looks after the miner now and then, but only if systemd listens."""
-    monkeypatch.setattr(app, "LOOK", 0.1)
+    monkeypatch.setattr("chi.monitor.LOOK", 0.1)
     with tempfile.TemporaryDirectory() as directory:
         manager = Notified(f"{directory}/notify")
         monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
@@ -931,19 +933,18 @@ def test_name_is_served_at_all_its_addresses(launch: Callable[..., Process]) -> 
 @pytest.mark.parametrize("code", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
 def test_system_without_ipv6_is_served_by_ipv4(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """Where the system has no IPv6, all interfaces are served by IPv4; asked for by name, it is an error."""
-    listen = app._listen
 
     def without_ipv6(family: int, address: Any) -> socket.socket:
         if family == socket.AF_INET6:
             raise OSError(code, os.strerror(code))
         return listen(family, address)
 
-    monkeypatch.setattr(app, "_listen", without_ipv6)
-    (sock,) = app.open_sockets(app.Settings(http_port=0))
+    monkeypatch.setattr("chi.server.listening.listen", without_ipv6)
+    (sock,) = open_sockets(Settings(http_port=0))
     with sock:
         assert sock.getsockname()[0] == "0.0.0.0"
     with pytest.raises(OSError, match=os.strerror(code)):
-        app.open_sockets(app.Settings(http_port=0, listen=("::1",)))
+        open_sockets(Settings(http_port=0, listen=("::1",)))
 
 
 # --- What does not grow ---------------------------------------------------------------------------

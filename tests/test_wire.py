@@ -16,7 +16,11 @@ from typing import Any, Callable
 import pytest
 from waitress import wasyncore
 
-from chi import app
+from chi.errors import ChiError
+from chi.miner import replies
+from chi.miner.replies import Reply
+from chi.miner.wire import Exchange
+from chi.server import listening
 from tests.client import Wire
 from tests.conftest import Chi, Response
 from tests.miner import (
@@ -554,13 +558,13 @@ def test_deadline_does_not_count_a_slow_client(serve: Serve, miner: ScriptedMine
 def turns(chi: Chi, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The times of the event loop's turns: one each 50 ms or more, and some for what happens."""
     times: list[float] = []
-    turn = chi.gateway.miner.turn
+    turn = chi.miner.turn
 
     def note(now: float) -> float:
         times.append(now)
         return turn(now)
 
-    monkeypatch.setattr(chi.gateway.miner, "turn", note)
+    monkeypatch.setattr(chi.miner, "turn", note)
     return times
 
 
@@ -672,14 +676,16 @@ class Names:
 def names(miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     """A name of three addresses: one cannot be reached, one refuses, one is the miner's."""
     there = Names(("255.255.255.255", 4028), ("127.0.0.1", free_port()), ("127.0.0.1", miner.port))
-    monkeypatch.setattr(app, "look_up", there)
+    monkeypatch.setattr("chi.miner.asking.look_up", there)
     yield there
     there.gate.set()
 
 
 def serve_name(serve: Serve, monkeypatch: pytest.MonkeyPatch, names: Names, **settings: Any) -> Chi:
     """Serve the miner of that name."""
-    monkeypatch.setattr(app, "open_sockets", lambda settings: [app._listen(socket.AF_INET, ("127.0.0.1", 0))])
+    monkeypatch.setattr(
+        "tests.conftest.open_sockets", lambda settings: [listening.listen(socket.AF_INET, ("127.0.0.1", 0))]
+    )
     return serve(4028, api_host="miner.example", **settings)
 
 
@@ -772,9 +778,9 @@ def crowd() -> Iterator[Crowd]:
 def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
     """A function: ask in a thread, and return when chi has begun to connect."""
     begun = threading.Event()
-    connect = app.Exchange.connect
+    connect = Exchange.connect
 
-    def connect_and_tell(exchange: app.Exchange, addresses: Any) -> None:
+    def connect_and_tell(exchange: Exchange, addresses: Any) -> None:
         connect(exchange, addresses)
         begun.set()
 
@@ -785,7 +791,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
         assert begun.wait(10)
         return thread, responses
 
-    monkeypatch.setattr(app.Exchange, "connect", connect_and_tell)
+    monkeypatch.setattr(Exchange, "connect", connect_and_tell)
     return ask
 
 
@@ -832,10 +838,10 @@ class Between(dict[int, Any]):
         self.happening()
 
 
-def run(sockets: dict[int, Any], port: int) -> bytes | app.ChiError:
+def run(sockets: dict[int, Any], port: int) -> bytes | ChiError:
     """The outcome of one request."""
-    outcomes: list[bytes | app.ChiError] = []
-    exchange = app.Exchange("x:1", b"{}", sockets, lambda exchange, outcome: outcomes.append(outcome))
+    outcomes: list[bytes | ChiError] = []
+    exchange = Exchange("x:1", b"{}", sockets, lambda exchange, outcome: outcomes.append(outcome))
     exchange.connect([(socket.AF_INET, ("127.0.0.1", port))])
     limit = time.monotonic() + 20
     while not outcomes and time.monotonic() < limit:
@@ -861,7 +867,7 @@ def test_reset_before_the_request(reply: bytes) -> None:
     if reply:
         assert outcome == HEALTHY[:-1]
     else:
-        assert isinstance(outcome, app.ChiError)
+        assert isinstance(outcome, ChiError)
         assert outcome.name == "closed"
 
 
@@ -877,7 +883,7 @@ def test_refused_before_the_request(crowd: Crowd) -> None:
 
     sockets = Between(refuse)
     outcome = run(sockets, crowd.port)
-    assert isinstance(outcome, app.ChiError)
+    assert isinstance(outcome, ChiError)
     assert outcome.name == "refused"
 
 
@@ -886,11 +892,11 @@ def test_fault_in_an_exchange(
 ) -> None:
     """A fault of chi's own while it talks to the miner is a 500 and in the log, and ends nothing else."""
 
-    def fault(exchange: app.Exchange, chunk: bytes) -> None:
+    def fault(exchange: Exchange, chunk: bytes) -> None:
         raise RuntimeError("a fault")
 
     with monkeypatch.context() as patch:
-        patch.setattr(app.Exchange, "_received", fault)
+        patch.setattr(Exchange, "_received", fault)
         message = failed(chi.get("/summary"), 500)
     assert "a fault" not in message
     assert "RuntimeError: a fault" in caplog.text
@@ -904,22 +910,22 @@ def test_large_replies_are_not_repaired_in_the_event_loop(
     """What takes long to repair is left to another thread than the one that answers everybody."""
     loop: list[threading.Thread] = []
     repairing: list[threading.Thread] = []
-    read_reply = app.read_reply
+    read_reply = replies.read_reply
 
-    def read(data: bytes, pretty: bool = False) -> app.Reply:
+    def read(data: bytes, pretty: bool = False) -> Reply:
         if len(data) > 1_000_000:
             repairing.append(threading.current_thread())
         return read_reply(data, pretty)
 
     chi = serve(miner.port, timeout=1.5)
-    turn = chi.gateway.miner.turn
+    turn = chi.miner.turn
 
     def note(now: float) -> float:
         loop[:] = [threading.current_thread()]
         return turn(now)
 
-    monkeypatch.setattr(chi.gateway.miner, "turn", note)
-    monkeypatch.setattr(app, "read_reply", read)
+    monkeypatch.setattr(chi.miner, "turn", note)
+    monkeypatch.setattr("chi.miner.asking.read_reply", read)
     miner.script = [b'{"a":[' + b'"\\q"' * 500_000 + b"]]", *end]
     assert chi.get("/stats").status in (502, 504)
     assert loop

@@ -22,7 +22,8 @@ from typing import Any, Callable
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route, expect
 
-from chi import app, demo, metrics
+from chi import demo, metrics
+from chi.miner import replies
 from tests.conftest import Chi, request
 from tests.e2e.browser.chromium import AXE, CHROMIUM, FLAGS, Site
 from tests.miner import HOLD, ScriptedMiner, Step
@@ -304,7 +305,7 @@ def fill(chi: Chi, rig: Callable[[float], metrics.Rig | None] = made_up, seconds
     now = time.monotonic()
     for ago in range(seconds, -1, -15):
         found = rig(float(ago))
-        chi.gateway.monitor.history.add(now - ago, metrics.Status(rig=found) if found else None)
+        chi.monitor.history.add(now - ago, metrics.Status(rig=found) if found else None)
     return now
 
 
@@ -1314,7 +1315,7 @@ def replies_of(golden: str) -> dict[str, Any]:
     """The parsed replies of a firmware, by command."""
     found = {}
     for path in sorted((GOLDEN / golden).glob("*.reply")):
-        found[path.stem] = json.loads(app.read_reply(path.read_bytes().rstrip(b"\0")).body)
+        found[path.stem] = json.loads(replies.read_reply(path.read_bytes().rstrip(b"\0")).body)
     return found
 
 

@@ -299,7 +299,7 @@ def fill(chi: Chi) -> None:
             shares_rejected=9.0,
             shares_stale=5.0,
         )
-        chi.gateway.monitor.history.add(now - ago, metrics.Status(rig))
+        chi.monitor.history.add(now - ago, metrics.Status(rig))
 
 
 def marks(browser: Other) -> list[int]:

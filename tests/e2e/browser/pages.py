@@ -12,7 +12,6 @@ from typing import Any, Callable
 import pytest
 from playwright.sync_api import Error, Page
 
-from chi import app
 from tests.commands import REPORTS
 from tests.conftest import Chi
 from tests.e2e.browser.chromium import Site
@@ -142,7 +141,7 @@ def quiet_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, miner: ScriptedMiner
 ) -> None:
     """Chi asks nothing of its own, its access log is caught, and the miner has something to hide."""
-    monkeypatch.setattr(app, "PROBE_AFTER", float("inf"))
+    monkeypatch.setattr("chi.monitor.PROBE_AFTER", float("inf"))
     caplog.set_level(logging.INFO)
     miner.script = [envelope(SUMMARY=[{"Elapsed": 1, "Secret": SECRET}])]
 

@@ -1,0 +1,208 @@
+"""Who may have what: source, Host, token, browser, command, in this order; the last rung forwards.
+
+Comes in: a request's environ and the members of the API's request. Goes out: whether it is a report, or the
+ChiError of the first rung that it fails. Policy is exact membership, and knows nothing of HTTP responses.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import logging
+import os
+import re
+import socket
+import time
+from typing import Any
+
+from chi.bounds import MAX_TOKEN, MIN_TOKEN
+from chi.errors import ChiError, quote
+from chi.miner.reports import REPORTS
+from chi.settings import Settings
+
+log = logging.getLogger("chi")
+
+REPORT_MEMBERS = frozenset({"command", "parameter", "new_api"})
+# Where a name can only be a host of the LAN: no public page can have it as its own (DNS rebinding).
+LOCAL_DOMAINS = (".local", ".lan", ".home.arpa", ".internal")
+LOG_PAUSE = 10.0  # seconds between lines about wrong tokens
+
+
+class Policy:
+    """Who may have what. The verdict depends on the request's bytes and the settings alone.
+
+    `admit` and `judge` raise the ChiError of the first rung that a request fails; ValueError from the
+    constructor says what is wrong with the token file.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reports = REPORTS.union(settings.report)
+        own_name = socket.gethostname().lower()
+        self._hosts = {"localhost", own_name, *(name.lower().rstrip(".") for name in settings.host)} - {""}
+        self._token = read_token(settings.token_file) if settings.token_file else b""
+        self._wrong_tokens, self._log_next = 0, 0.0
+
+    @property
+    def exposure(self) -> str:
+        """What whoever reaches chi can do, in words."""
+        if self._settings.read_only:
+            return "reports only (--read-only)" + (", with the token" if self._settings.private else "")
+        if self._settings.private:
+            return "everything, with the token"
+        if self._token:
+            return "reports, and every other command with the token"
+        return "every command that the miner's API lets this host use (--read-only ends that)"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only the miner's API stands between a client and a privileged command."""
+        return not self._token and not self._settings.read_only
+
+    def learn_name(self, name: object) -> None:
+        """Take a name for this machine's own; its FQDN, which may take long to be looked up."""
+        if isinstance(name, str) and name:
+            self._hosts.add(name.lower())
+
+    def is_report(self, members: dict[str, Any]) -> bool:
+        """Whether a request of the API only reports: each joined command does, and it says no more."""
+        command, parameter = members.get("command"), members.get("parameter", "")
+        if not isinstance(command, str) or not REPORT_MEMBERS.issuperset(members):
+            return False
+        plain = isinstance(parameter, (str, int, float)) and not isinstance(parameter, bool)
+        plain = plain and isinstance(members.get("new_api", True), bool)
+        return plain and self._reports.issuperset(command.split("+"))
+
+    def admit(self, environ: dict[str, Any]) -> None:
+        """The rungs for every request: Host, and with --private the token."""
+        for host in named_hosts(environ):
+            if not self._is_ours(host):
+                raise ChiError("host", host=quote(host), bare=host_name(host)[:60] or "NAME")
+        if self._settings.private and environ["chi.path"] != "/healthz":
+            self._check_token(environ)
+
+    def judge(self, environ: dict[str, Any], members: dict[str, Any]) -> bool:
+        """The rungs for what goes to the miner; whether it is a report, which others may share."""
+        report = self.is_report(members)
+        if self._token and not report:
+            self._check_token(environ)
+        if environ["REQUEST_METHOD"] == "POST":
+            check_same_site(environ)
+        command = quote(str(members.get("command", members.get("cmd", "an encrypted command"))))
+        if self._settings.read_only and not report:
+            raise ChiError("read-only", command=command)
+        if not report and environ["REQUEST_METHOD"] != "POST" and is_browser(environ):
+            raise ChiError("confirm", command=command)
+        return report
+
+    def cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the headers that let a page of another origin read the response."""
+        wanted = environ.get("HTTP_ORIGIN", "").lower()
+        if environ["REQUEST_METHOD"] == "POST" or wanted not in self._settings.cors_origin:
+            return []
+        return [("Access-Control-Allow-Origin", wanted), ("Vary", "Origin")]
+
+    def _is_ours(self, host: str) -> bool:
+        name = host_name(host)
+        known = name in self._hosts or "*" in self._hosts or name.endswith(LOCAL_DOMAINS)
+        return known or (PLAIN_NAME.fullmatch(name) is not None) or is_literal(name)
+
+    def _check_token(self, environ: dict[str, Any]) -> None:
+        given = environ.get("HTTP_AUTHORIZATION", "")
+        if hmac.compare_digest(given_token(given), self._token):
+            return
+        if given:
+            self._log_wrong_token(environ["REMOTE_ADDR"])
+        challenges = [("WWW-Authenticate", 'Bearer realm="chi"'), ("WWW-Authenticate", 'Basic realm="chi"')]
+        raise ChiError("token", challenges)
+
+    def _log_wrong_token(self, address: str) -> None:
+        self._wrong_tokens += 1
+        now = time.monotonic()
+        if now >= self._log_next:
+            log.warning("wrong token from %s (%d since the last such line)", address, self._wrong_tokens)
+            self._wrong_tokens, self._log_next = 0, now + LOG_PAUSE
+
+
+PLAIN_NAME = re.compile(r"[a-z0-9_-]+")  # without a dot it is looked up in the LAN alone
+HOST = re.compile(r"(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([a-z0-9._-]+))(?::[0-9]*)?", re.ASCII)
+
+
+def read_token(path: str) -> bytes:
+    """Return the token in a file; ValueError says why it is none."""
+    try:
+        with open(path, "rb") as file:
+            mode, token = os.fstat(file.fileno()).st_mode, file.read(MAX_TOKEN + 2).strip()
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    if mode & 0o007:
+        raise ValueError(f"others may read or write it (mode {mode & 0o777:04o}): chmod o= {path}")
+    if not token:
+        raise ValueError("it is empty")
+    if len(token) < MIN_TOKEN:
+        raise ValueError(f"its token has {len(token)} characters, fewer than {MIN_TOKEN}")
+    if len(token) > MAX_TOKEN:
+        raise ValueError(f"its token has more than {MAX_TOKEN} characters")
+    if not re.fullmatch(rb"[!-~]+", token):
+        raise ValueError("its token must be one word of printable ASCII, as HTTP headers can carry")
+    return token
+
+
+def given_token(authorization: str) -> bytes:
+    """Return the token in an Authorization header, Bearer or the password of Basic; empty if none."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip().encode("latin-1")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials, validate=True).partition(b":")[2]
+        except ValueError:
+            return b""
+    return b""
+
+
+def named_hosts(environ: dict[str, Any]) -> list[str]:
+    """Return each host and port a request names: Host, and that of an absolute request target."""
+    absolute = re.match(r"[a-z][a-z0-9+.-]*://([^/?#]*)", environ["REQUEST_URI"], re.IGNORECASE)
+    hosts = [environ.get("HTTP_HOST", ""), absolute[1] if absolute else ""]
+    return [host for host in hosts if host]
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, in lower case, bare of port and brackets; empty if it has none."""
+    match = HOST.fullmatch(host.lower())
+    return "" if match is None else (match[1] or match[2]).rstrip(".")
+
+
+def is_literal(name: str) -> bool:
+    """Whether a name is an IP address, which no page can have as its name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, name.partition("%")[0])
+            return True
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+def is_browser(environ: dict[str, Any]) -> bool:
+    """Whether a page may be behind a request, rather than a program of its user's."""
+    if environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/"):
+        return True
+    return any(name in environ for name in ("HTTP_ORIGIN", "HTTP_REFERER")) or any(
+        name.startswith("HTTP_SEC_FETCH_") for name in environ
+    )
+
+
+def check_same_site(environ: dict[str, Any]) -> None:
+    """Refuse what a page of another site had a browser send."""
+    host = environ.get("HTTP_HOST", "").lower()
+    sender = environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER")
+    if sender is not None:
+        scheme, _, rest = sender.lower().partition("://")
+        port = {"http": ":80", "https": ":443"}.get(scheme, "")
+        netloc = re.split("[/?#]", rest)[0]
+        if not netloc or netloc.removesuffix(port) != host.removesuffix(port):
+            raise ChiError("cross-site", origin=quote(sender), host=quote(host))
+    if environ.get("HTTP_SEC_FETCH_SITE", "same-origin") not in ("same-origin", "none"):
+        raise ChiError("cross-site", origin="another site", host=quote(host))

@@ -1,0 +1,28 @@
+"""What bounds everything that a client or a miner can make grow, each with its reason.
+
+Only numbers: whoever keeps to one imports it from here.
+"""
+
+# A request to the miner, and its reply
+MAX_REQUEST = 8191  # what BFGMiner, sgminer and Bitmain read at the most (cgminer: 4095)
+MAX_REPLY = 8 << 20  # forty times the largest reply seen (190 KB)
+MAX_DEPTH = 64  # real replies nest 6 deep; on musl 1,035 levels overflow a thread's 128 KiB stack
+MAX_BRACKETS = 100_000  # twenty times those of the largest reply seen; the repair that counts them is slow
+LARGE = 64 << 10  # replies above are checked in a thread: about 1 ms of work on a PC, 50 on a router
+
+# What waits for the miner, and what is remembered of it
+MAX_WAITING = 512  # different requests that wait for the miner
+PROBES = 16  # connections to a silent miner beyond Settings.threads
+MAX_JUDGED, MAX_JUDGED_SIZE = 128, 2048  # requests of clients that are remembered, and their bytes
+MAX_HELD = 64  # replies that --max-age keeps
+
+# A client's request and its connection
+MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
+MAX_HEADER = 32 << 10  # a parameter of MAX_REQUEST bytes, every one percent-encoded
+HEADER_TIME = 30  # seconds: a request must have come whole after this long; dripping ones are closed
+LINGER = 2.0  # seconds that a client that was refused may go on sending; looked at with the idle ones
+MAX_DESCRIPTORS = 1024  # room for every viewer of a LAN; what looks at each costs 2 ms a turn then
+SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log, what Python opens
+EVICT_AHEAD = 8  # so many below the limit, idle connections begin to make room
+
+MIN_TOKEN, MAX_TOKEN = 16, 4096  # characters

@@ -1,0 +1,135 @@
+"""chi-server: the command line; it builds everything and hands each part to whom it belongs.
+
+Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve, 2 for bad options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from chi import __version__
+from chi.access import Policy
+from chi.app import create_app
+from chi.miner.wire import host_and_port
+from chi.server.channels import access_log
+from chi.server.listening import open_sockets
+from chi.server.loop import Loop
+from chi.server.systemd import Notifier
+from chi.settings import CONTRADICTIONS, Settings
+from chi.sites import Sites
+
+log = logging.getLogger("chi")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; the options and their defaults are the fields of Settings."""
+    parser = Parser(
+        prog="chi-server",
+        description="Start HTTP interface to the monitoring API (the CGMiner RPC API)",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(Settings):
+        keywords = dict(field.metadata)
+        names = keywords.pop("names")
+        # A default that is empty is told by the help text, or need not be.
+        default = argparse.SUPPRESS if field.default in ((), "") or field.default is False else field.default
+        parser.add_argument(*names, dest=field.name, default=default, **keywords)
+    for name, text in (
+        ("demo", "Serve a simulated miner"),
+        ("check", "Ask the miner, say what is there, and exit: 0 if it answers, 1 if not"),
+    ):
+        parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Return what the parsed command line says; ValueError says what is wrong with it."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Settings):
+        value: Any = getattr(arguments, field.name, field.default)
+        several = isinstance(field.default, tuple)
+        if [] in (value if several else [value]):  # what argparse makes of --timeout=--, before Python 3.13
+            raise ValueError(f"argument {field.metadata['names'][0]}: expected one argument")
+        values[field.name] = tuple(value) if several else value
+    return Settings(**values)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run chi-server; return its exit status."""
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        settings = read_settings(arguments)
+    except ValueError as error:
+        parser.error(str(error))
+    elsewhere = (settings.api_host, settings.api_port) != (Settings.api_host, Settings.api_port)
+    if hasattr(arguments, "demo") and elsewhere:
+        parser.error("--demo serves a miner of its own: --api_host and --api_port have no use beside it")
+    for contradicts, why in CONTRADICTIONS:
+        if contradicts(settings):
+            parser.error(why)
+    try:
+        policy = Policy(settings)
+    except ValueError as error:
+        parser.error(f"argument --token-file: {settings.token_file}: {error}")
+    logging.basicConfig(format="%(levelname)s %(message)s", level=settings.log_level.upper())
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
+    if hasattr(arguments, "demo"):
+        settings = start_demo(settings)
+    if hasattr(arguments, "check"):
+        from chi import oneshot  # here, as most who start chi never ask for it
+
+        return oneshot.check(settings, policy)
+    try:
+        listening = open_sockets(settings)
+    except OSError as error:
+        print(f"chi-server: error: cannot serve on {settings.serving_on}: {error.strerror}", file=sys.stderr)
+        return 1
+    loop = build(settings, policy, listening)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    for server in loop.servers:
+        where = host_and_port(server.effective_host, server.effective_port)
+        log.info("serving http://%s for the miner at %s", where, loop.sites.site.miner.name)
+    log.info("whoever reaches it gets %s", policy.exposure)
+    gc.freeze()  # what exists now stays: spare the collector its looking at it
+    loop.run()
+    log.info("stopped")
+    return 0
+
+
+def build(settings: Settings, policy: Policy, listening: Sequence[socket.socket]) -> Loop:
+    """Return the event loop with everything that it carries."""
+    loop = Loop(settings, Notifier(os.environ))
+    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier)
+    loop.carry(create_app(settings, policy, sites), sites, listening)
+    loop.threads.submit(socket.getfqdn, policy.learn_name)
+    return loop
+
+
+def start_demo(settings: Settings) -> Settings:
+    """Start a simulated miner on a free port; return the settings that lead to it."""
+    from chi.demo import DemoMiner
+
+    demo = DemoMiner()
+    demo.start()
+    return dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])

@@ -1,0 +1,43 @@
+"""What chi tells of itself: its counters, and what /proc says of its process.
+
+Comes in: the counters. Goes out: values by the names of chi.status.prometheus.Own.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import resource
+import time
+from collections.abc import Mapping
+from typing import Any
+
+# What is counted, by the names of metrics.Own.
+COUNTED_BY_KIND = ("http_requests", "miner_errors", "denied_requests", "json_repairs")
+COUNTED = ("miner_requests", "coalesced_requests")
+STARTED = time.time()
+
+
+def counted(counters: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """Return the counts, those of COUNTED_BY_KIND by kind."""
+    counts: dict[str, dict[str, float]] = collections.defaultdict(dict)
+    for (what, kind), count in counters.items():
+        counts[what][kind] = count
+    figures: dict[str, Any] = {what: counts[what] for what in COUNTED_BY_KIND}
+    figures.update({what: counts[what].get("", 0) for what in COUNTED})
+    return figures
+
+
+def process_figures() -> dict[str, float]:
+    """Return what /proc tells of this process, by the names of metrics.Own; less where there is no /proc."""
+    figures = {
+        "cpu_seconds": time.process_time(),
+        "max_descriptors": float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        "start_time": STARTED,
+    }
+    with contextlib.suppress(OSError):
+        figures["open_descriptors"] = float(len(os.listdir("/proc/self/fd")) - 1)  # less listdir()'s own
+        with open("/proc/self/statm", "rb") as statm:
+            figures["resident_bytes"] = float(int(statm.read().split()[1]) * resource.getpagesize())
+    return figures

@@ -1,0 +1,348 @@
+"""Miner.ask: who shares a request to the miner, how fresh a reply is, and until when it is waited for.
+
+Comes in: a Client and an encoded request. Goes out: a Reply, or ChiError, or Parked until there is either.
+
+Identical reports share a request to the miner, and no client gets a reply that was asked for before the
+client's own request had arrived, parsed to its last byte. So a Question has one request under way at the
+most; the reply goes to whoever had arrived when it was sent, and who came later waits for the next.
+Nothing is asked twice for the same client.
+
+All of this runs in the event loop's thread: there are no locks.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import socket
+import time
+from typing import Any, Callable, Union
+
+from chi.bounds import LARGE, MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.errors import MINER_DOWN, ChiError
+from chi.miner.replies import Reply, read_reply
+from chi.miner.wire import QUIET, Addresses, Exchange, host_and_port, look_up
+from chi.settings import Settings
+
+log = logging.getLogger("chi")
+
+SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
+TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
+
+Key = tuple[bytes, bool]  # the encoded request, and whether the reply is wanted indented
+Outcome = Union[Reply, ChiError]
+# Since the start: what is counted (an attribute of prometheus.Own), and of which kind.
+Counters = collections.Counter[tuple[str, str]]
+Submit = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+
+
+class Parked(BaseException):
+    """Leaves a handler whose client waits for the miner; it is run again when the answer is there.
+
+    No Exception, so that nothing on the way out of the handler takes it for a fault.
+    """
+
+
+class Client:
+    """One HTTP request that may wait for the miner. Times are those of time.monotonic()."""
+
+    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "raw", "resume")
+
+    def __init__(self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None]) -> None:
+        self.arrived = arrived
+        self.deadline = arrived + timeout
+        self.raw = raw  # the request as it came: equal bytes get equal answers; empty if not known whole
+        self.resume = resume  # has the handler run again
+        self.answers: dict[Key, Outcome] = {}
+        self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
+        self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
+
+
+class Question:
+    """What clients wait to be asked; `shared` if one reply may serve them all."""
+
+    __slots__ = ("deadline", "exchanges", "key", "shared", "waiting")
+
+    def __init__(self, key: Key, shared: bool) -> None:
+        self.key = key
+        self.shared = shared
+        self.waiting: list[Client] = []
+        self.exchanges: list[Exchange] = []  # more than one only while the miner is silent
+        self.deadline = float("inf")
+
+    def add(self, client: Client) -> None:
+        self.waiting.append(client)
+        self.deadline = min(self.deadline, client.deadline)
+
+    def wants_asking(self, now: float) -> bool:
+        """Whether somebody waits whom no request under way will serve, nor may still serve."""
+        if not self.waiting or not self.exchanges:
+            return bool(self.waiting)
+        newest = self.exchanges[-1]
+        silent = now - newest.heard >= SILENCE
+        return silent and newest.asked is not None and self.waiting[-1].arrived > newest.asked
+
+
+class Miner:
+    """The miner's API as handlers see it: `ask`, and a Reply or a ChiError.
+
+    `sockets` is the event loop's map; the loop calls `ask_again` before a handler and `turn` after each turn.
+    `submit` has a thread call its first argument, then the loop its second, with the result or the Exception.
+    """
+
+    def __init__(
+        self, settings: Settings, sockets: dict[int, Any], submit: Submit, counters: Counters
+    ) -> None:
+        self.name = host_and_port(settings.api_host, settings.api_port)
+        self.counters = counters
+        # Called when the miner comes or goes: whether it answers, and a sentence that says so.
+        self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
+        self._settings = settings
+        self._sockets = sockets
+        self._submit = submit
+        self.trouble = ""  # while it does not answer, the name of the error
+        self._answers: bool | None = None  # None: nobody has asked yet
+        self._open: dict[Question, None] = {}  # in order of arrival
+        self._shared: dict[Key, Question] = {}
+        self._judged: dict[bytes, Key] = {}  # requests of clients, as they came, and the report they ask for
+        self._exchanges: list[Exchange] = []
+        self._spent: list[Exchange] = []  # to be closed, which takes as long as a tenth of an exchange
+        self._heard = 0.0  # when the miner last answered
+        self._sent = 0.0  # when it was last asked
+        self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
+        # When a privileged command last began or ended: what was asked before is not held.
+        self.changed = 0.0
+        self._resolving: list[Exchange] = []
+        self._addresses: Addresses = []
+        try:
+            self._addresses = look_up(settings.api_host, settings.api_port, socket.AI_NUMERICHOST)
+            self._literal = True
+        except socket.gaierror:
+            self._literal = False
+
+    # For handlers and the event loop.
+
+    def ask(self, client: Client, request: bytes, pretty: bool = False, shared: bool = True) -> Reply:
+        """Return the miner's reply to `request`, or raise its ChiError, or Parked until it is there.
+
+        A `shared` request, a report, may be answered together with others; any other goes once, alone.
+        """
+        key = (request, pretty)
+        if shared and client.forwarded == key and client.raw:
+            self._remember(client.raw, key)
+        answer = client.answers.get(key) or (self._recall(key, client) if shared else None)
+        if answer is None:
+            self._park(client, key, shared)
+            raise Parked
+        if isinstance(answer, ChiError):
+            raise answer.with_traceback(None)
+        return answer
+
+    def ask_again(self, client: Client) -> bool:
+        """Ask for a client whose request has been judged before; whether it waits now.
+
+        The verdict on a request depends on its bytes and the settings alone, so pollers, who send the same
+        again and again, are judged once. What is remembered are reports; anything else is always judged.
+        """
+        key = self._judged.get(client.raw) if not client.answers else None
+        if key is None:
+            return False
+        client.forwarded = key
+        try:
+            client.answers[key] = self.ask(client, *key)
+        except ChiError as error:
+            client.answers[key] = error
+        except Parked:
+            return True
+        return False
+
+    def turn(self, now: float) -> float:
+        """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
+        for exchange in self._exchanges[:]:
+            if now >= exchange.started + self._settings.timeout:
+                exchange.finish(ChiError("timeout", seconds=self._settings.timeout))
+            elif now >= exchange.heard + QUIET:
+                exchange.settle()
+        for question in [question for question in self._open if question.deadline <= now]:
+            self._expire(question, now)
+        for question in [question for question in self._open if question.wants_asking(now)]:
+            if not self._has_room(now):
+                break
+            self._send(question, now)
+        while self._spent:
+            self._spent.pop().close()
+        return TICK if self._open else IDLE
+
+    def give_up(self) -> None:
+        """Answer everybody who waits with `stopping`."""
+        for question in list(self._open):
+            self._answer(question, None, ChiError("stopping"))
+
+    # Who waits.
+
+    def _remember(self, raw: bytes, key: Key) -> None:
+        if raw not in self._judged and len(raw) <= MAX_JUDGED_SIZE:
+            if len(self._judged) >= MAX_JUDGED:
+                del self._judged[next(iter(self._judged))]
+            self._judged[raw] = key
+
+    def _park(self, client: Client, key: Key, shared: bool) -> None:
+        question = self._shared.get(key) if shared else None
+        if question is None:
+            self._check_room(client.arrived)
+            question = Question(key, shared)
+            self._open[question] = None
+            if shared:
+                self._shared[key] = question
+        question.add(client)
+
+    def _check_room(self, now: float) -> None:
+        """Refuse what cannot be answered in time."""
+        oldest = min((exchange.started for exchange in self._exchanges), default=now)
+        silence = now - max(oldest, self._heard)
+        unsent = len(self._open) - len(self._exchanges)
+        if silence > 2 * SILENCE and unsent >= self._settings.threads:
+            raise ChiError("hung", seconds=silence)
+        if len(self._open) >= MAX_WAITING:
+            raise ChiError("busy")
+
+    def _expire(self, question: Question, now: float) -> None:
+        """Give up the clients whose deadline has passed."""
+        name = "timeout" if question.exchanges else "not-sent"
+        error = ChiError(name, seconds=self._settings.timeout)
+        waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
+        for client in waiting:
+            if client.deadline > now:
+                question.add(client)
+            else:
+                client.answers[question.key] = error
+                client.resume()
+        self._close_if_done(question)
+
+    def _close_if_done(self, question: Question) -> None:
+        if question.waiting or question.exchanges:
+            return
+        self._open.pop(question, None)
+        if question.shared:
+            self._shared.pop(question.key, None)
+
+    # What is under way.
+
+    def _has_room(self, now: float) -> bool:
+        """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
+        busy = len(self._exchanges)
+        if busy < self._settings.threads:
+            return True
+        sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
+        return now - sign_of_life >= SILENCE and busy < self._settings.threads + PROBES
+
+    def _send(self, question: Question, now: float) -> None:
+        def landed(exchange: Exchange, outcome: bytes | ChiError) -> None:
+            self._landed(question, exchange, outcome)
+
+        self.counters["miner_requests", ""] += 1
+        self._sent = now
+        if not question.shared:
+            self._forget()
+        exchange = Exchange(self.name, question.key[0], self._sockets, landed)
+        question.exchanges.append(exchange)
+        self._exchanges.append(exchange)
+        if self._addresses:
+            exchange.connect(self._addresses)
+            return
+        self._resolving.append(exchange)
+        if len(self._resolving) == 1:
+            host, port = self._settings.api_host, self._settings.api_port
+            self._submit(lambda: look_up(host, port), self._looked_up)
+
+    def _looked_up(self, result: Addresses | Exception) -> None:
+        waiting, self._resolving = self._resolving, []
+        for exchange in waiting:
+            if exchange not in self._exchanges:  # it has waited too long for the name
+                continue
+            if isinstance(result, Exception):
+                why = getattr(result, "strerror", None) or result
+                exchange.finish(ChiError("unknown-host", miner=self.name, why=why))
+            else:
+                self._addresses = result
+                exchange.connect(result)
+
+    def _landed(self, question: Question, exchange: Exchange, outcome: bytes | ChiError) -> None:
+        """Take what an exchange ended with; large replies are checked in a thread."""
+        self._exchanges.remove(exchange)
+        self._spent.append(exchange)
+        alone = exchange.started < self._heard  # others were answered meanwhile
+        if not (alone and isinstance(outcome, ChiError) and outcome.name == "timeout"):
+            self._note(outcome)
+        if isinstance(outcome, ChiError):
+            self._answer(question, exchange, outcome)
+            return
+        self._heard = exchange.heard
+        data, pretty = outcome, question.key[1]
+
+        def check() -> Outcome:
+            try:
+                return read_reply(data, pretty)
+            except ChiError as error:
+                return error
+            except Exception:
+                log.exception("fault while reading a reply")
+                return ChiError("internal")
+
+        if len(data) <= LARGE:
+            self._answer(question, exchange, check())
+        else:
+            self._submit(check, lambda result: self._answer(question, exchange, result))
+
+    def _answer(self, question: Question, exchange: Exchange | None, outcome: Outcome) -> None:
+        """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
+        asked = exchange.asked if exchange else None
+        if exchange:
+            question.exchanges.remove(exchange)
+        if isinstance(outcome, Reply):
+            self.counters.update(("json_repairs", name) for name in outcome.repairs)
+            if question.shared and asked is not None:
+                self._hold(question.key, asked, outcome)
+        elif exchange:
+            self.counters["miner_errors", outcome.name] += 1
+        if not question.shared:
+            self._forget()
+        waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
+        self._close_if_done(question)
+        served = [client for client in waiting if asked is None or client.arrived <= asked]
+        self.counters["coalesced_requests", ""] += max(0, len(served) - 1)
+        for client in served:
+            client.answers[question.key] = outcome
+        for client in waiting:
+            client.resume()
+
+    def _note(self, outcome: bytes | ChiError) -> None:
+        """Say once that the miner does not answer, and once that it does again."""
+        answers = not (isinstance(outcome, ChiError) and outcome.name in MINER_DOWN)
+        if not answers and not self._literal:
+            self._addresses = []  # the name may have moved
+        self.trouble = outcome.name if isinstance(outcome, ChiError) and not answers else ""
+        if answers is self._answers:
+            return
+        self._answers = answers
+        self.on_change(answers, f"miner {self.name} answers" if answers else str(outcome))
+
+    # What is held.
+
+    def _recall(self, key: Key, client: Client) -> Reply | None:
+        asked, reply = self._held.get(key, (float("-inf"), None))
+        if reply is None or asked < client.arrived - self._settings.max_age:
+            return None
+        self.counters["coalesced_requests", ""] += 1
+        return reply
+
+    def _hold(self, key: Key, asked: float, reply: Reply) -> None:
+        if self._settings.max_age and asked > self.changed:
+            self._held.pop(key, None)
+            self._held[key] = (asked, reply)
+            if len(self._held) > MAX_HELD:
+                del self._held[next(iter(self._held))]
+
+    def _forget(self) -> None:
+        self._held.clear()
+        self.changed = time.monotonic()

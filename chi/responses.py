@@ -1,0 +1,66 @@
+"""What a client gets: an Answer from a reply or an error, and the API's envelope around chi's own words.
+
+Comes in: a Reply or a ChiError. Goes out: status, headers and body, or the same as bottle's response.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import bottle
+
+from chi import __version__
+from chi.errors import ChiError
+from chi.miner.asking import Outcome
+from chi.miner.replies import ENCODER
+
+JSON = "application/json; charset=utf-8"
+
+
+def envelope(status: str, code: int, message: str) -> bytes:
+    """An answer of chi's own in the API's shape, so that a client needs one parser: status S, E or I."""
+    entry = {
+        "STATUS": status,
+        "When": int(time.time()),
+        "Code": code,
+        "Msg": message,
+        "Description": f"chi {__version__}",
+    }
+    return ENCODER.encode({"STATUS": [entry], "id": 1}).encode("ascii")
+
+
+class Answer(NamedTuple):
+    """What a client gets, before HTTP: status, headers, body."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+JSON_HEADERS = [
+    ("Content-Type", JSON),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+]
+
+
+def answer(outcome: Outcome) -> Answer:
+    """What a client gets for the miner's reply, or for an error."""
+    if isinstance(outcome, ChiError):
+        body = envelope("E", outcome.status, str(outcome))
+        return Answer(outcome.status, [*JSON_HEADERS, *outcome.headers], body)
+    if outcome.repairs:
+        return Answer(200, [*JSON_HEADERS, ("Chi-Repaired", ", ".join(outcome.repairs))], outcome.body)
+    return Answer(200, JSON_HEADERS, outcome.body)
+
+
+def respond(outcome: Outcome) -> bottle.HTTPResponse:
+    """The same as bottle's response."""
+    status, headers, body = answer(outcome)
+    return bottle.HTTPResponse(body, status, headers)
+
+
+def method_error(allow: str) -> ChiError:
+    """Return the error for a method that is none of `allow`."""
+    return ChiError("method", [("Allow", allow)], allow=allow)

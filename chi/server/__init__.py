@@ -1,0 +1,1 @@
+"""The wing towards the clients: the event loop, their connections, listening sockets, systemd."""

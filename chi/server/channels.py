@@ -1,0 +1,273 @@
+"""waitress's classes as chi needs them: request, task, channel and listening server.
+
+Comes in: a client's bytes. Goes out: a stamped request to the event loop (waitress's task dispatcher), and
+the response to the client. No request is judged here, and no reply of the miner's is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import re
+import resource
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, WSGITask
+
+from chi.bounds import (
+    EVICT_AHEAD,
+    HEADER_TIME,
+    LARGE,
+    LINGER,
+    MAX_BODY,
+    MAX_DESCRIPTORS,
+    MAX_HEADER,
+    SPARE_DESCRIPTORS,
+)
+from chi.miner.asking import Client, Parked
+from chi.responses import JSON_HEADERS, Answer, answer, envelope
+
+access_log = logging.getLogger("chi.access")
+PLAIN_PATH = re.compile(r"/[\w+.-]*", re.ASCII)
+
+
+def without_path(record: logging.LogRecord) -> bool:
+    """Take the path out of waitress's messages: it may hold a secret."""
+    record.msg = str(record.msg).partition(" while serving ")[0]
+    return True
+
+
+logging.getLogger("waitress").addFilter(without_path)
+
+
+class Request(HTTPRequestParser):
+    """A client's HTTP request as waitress parses it, stamped when it is complete."""
+
+    command = path = ""  # for waitress, which does not set them where the first line is wrong
+    client: Client | None = None
+    arrived = 0.0
+    raw = b""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """As waitress, which lets some faults through: http://[/, a Content-Length of 5,000 digits."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            raise ParsingError(str(error)[:60]) from None
+        if not self.command:  # pragma: no cover - only waitress 2.1 gets here
+            raise ParsingError("Start line is invalid")
+
+    def received(self, data: bytes) -> int:
+        whole = not self.header_plus and self.body_rcv is None
+        count: int = super().received(data)
+        if self.completed:
+            self.arrived = time.monotonic()
+            self.expect_continue = False  # there is nothing to go on with; waitress would wait for it
+            if whole and self.body_rcv is None:
+                self.raw = data[:count]
+        return count
+
+
+class Task(WSGITask):
+    """Runs the application for one request, once: one that was parked is finished without it."""
+
+    def execute(self) -> None:
+        client = self.request.client
+        outcome = client.answers.get(client.forwarded)
+        if outcome is None:
+            super().execute()
+            if self.request.command == "HEAD":  # for waitress 2.1 the body is missing: it would hang up
+                self.close_on_finish = False
+        else:
+            write_answer(self, answer(outcome))
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ["chi.client"] = self.request.client
+        # check_path() judges what came; bottle gets what it can decode, which each version does in its way.
+        path = environ["chi.path"] = environ["PATH_INFO"]
+        environ["PATH_INFO"] = path.encode("latin-1").decode("utf-8", "replace").encode().decode("latin-1")
+        return environ
+
+    def finish(self) -> None:
+        super().finish()
+        account(self)
+
+
+class BadRequestTask(ErrorTask):
+    """Answers what waitress refuses (400, 413, 431, 501) in chi's own envelope."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = envelope("E", error.code, f"{error.reason}: {error.body}")
+        self.close_on_finish = self.channel.refused = True
+        write_answer(self, Answer(error.code, [*JSON_HEADERS, ("Connection", "close")], body))
+
+    def finish(self) -> None:
+        super().finish()
+        account(self)
+
+
+def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
+    """Write a whole response at once, headers and body in one segment where they fit."""
+    task.status = f"{what.status} {http.client.responses.get(what.status, '')}"
+    task.response_headers = what.headers[:]
+    task.content_length = len(what.body)
+    header: bytes = task.build_response_header()
+    task.wrote_header = True
+    task.channel.write_soon(header if task.request.command == "HEAD" else header + what.body)
+
+
+def account(task: Task | BadRequestTask) -> None:
+    """Count an answered request, and log it if that is asked for."""
+    task.channel.server.task_dispatcher.count(task.status[:3])
+    request = task.request
+    if request.client is None or not access_log.isEnabledFor(logging.INFO):
+        return
+    # Without the parameter, which may be a secret.
+    command = "/" + request.path[1:].partition("/")[0]
+    if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
+        command = "(odd)"
+    address, method = task.channel.addr[0], request.command or "-"
+    took = time.monotonic() - request.client.arrived
+    access_log.info("%s %s %s %s %.4f s", address, method, command, task.status[:3], took)
+
+
+class Channel(HTTPChannel):
+    """A client's connection."""
+
+    parser_class = Request
+    task_class = Task
+    error_task_class = BadRequestTask
+    began: float  # when the request that is being received began, or the last one ended
+    delayed = False  # whether the next request waits until the reply before it is sent
+    refused = False  # whether what came was no request: the client may still be sending
+    lingering = 0.0  # until when what it sends is read and thrown away
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.began = time.monotonic()
+
+    def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self.began = time.monotonic()
+        received: bool = super().received(data)
+        return received
+
+    def service(self) -> None:
+        """Answer the first of `requests`, or leave it parked."""
+        if self.server.task_dispatcher.stopping:
+            self.requests[0].headers["CONNECTION"] = "close"  # as if the client had asked for it
+        try:
+            super().service()
+        except Parked:
+            return
+        self.began = time.monotonic()
+
+    def readable(self) -> bool:
+        return bool(self.lingering or super().readable())
+
+    def handle_read(self) -> None:
+        if self.lingering:
+            self.recv(LARGE)
+        else:
+            super().handle_read()
+
+    def handle_close(self) -> None:
+        # Closed at once, what the client sends would be answered with a reset, and it would lose our answer.
+        if self.refused and self.connected and not self.lingering:
+            self.lingering = time.monotonic() + LINGER
+            self.will_close = False
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+                return
+        super().handle_close()
+
+    def handle_expt_event(self) -> None:
+        """HTTP has no urgent data, and poll() would tell of it again and again."""
+        self.handle_close()
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        if self.delayed and not self.total_outbufs_len:
+            self.delayed = False
+            self.server.task_dispatcher.resume(self)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether the client has sent what is not read yet."""
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be closed with no answer lost."""
+        return not self.requests and not self.total_outbufs_len and not self.will_close
+
+
+class Server(TcpWSGIServer):
+    """A listening socket."""
+
+    channel_class = Channel
+
+    def pull_trigger(self) -> None:
+        """Handlers run in the loop: it need not be woken."""
+
+    def readable(self) -> bool:
+        if self.in_connection_overflow:  # those that were busy may be idle by now
+            self._make_room()
+        return bool(super().readable())
+
+    def handle_accept(self) -> None:
+        if len(self._map) >= self.adj.connection_limit - EVICT_AHEAD:
+            self._make_room()
+        super().handle_accept()
+
+    def _make_room(self) -> None:
+        """Close the connection that is idle for longest: nobody can lock others out by connecting."""
+        idle = [entry for entry in self._map.values() if isinstance(entry, Channel) and entry.idle]
+        for channel in sorted(idle, key=lambda channel: channel.began):
+            if not channel.has_unread:
+                channel.will_close = True
+                return
+
+    def maintenance(self, now: float) -> None:
+        super().maintenance(now)
+        for channel in self.active_channels.values():
+            late = channel.request is not None and time.monotonic() - channel.began > HEADER_TIME
+            if late or 0 < channel.lingering < time.monotonic():
+                channel.will_close = True
+
+
+def server_adjustments(listening: Sequence[socket.socket]) -> Adjustments:
+    """Waitress's settings for an appliance on a LAN."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return Adjustments(
+        sockets=list(listening),
+        ident="chi",
+        # Nothing is accepted beyond; Server.handle_accept sees to it that this is not reached by idling.
+        connection_limit=wanted - SPARE_DESCRIPTORS,
+        channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
+        cleanup_interval=10,
+        asyncore_use_poll=True,  # select() fails past descriptor 1023
+        log_socket_errors=False,  # a client that goes is no event
+        max_request_header_size=MAX_HEADER,
+        max_request_body_size=MAX_BODY,
+        # Replies stay in memory, and writing one never waits: the loop that writes is the one that sends.
+        outbuf_overflow=1 << 40,
+        outbuf_high_watermark=1 << 40,
+        clear_untrusted_proxy_headers=False,  # chi believes REMOTE_ADDR and no header
+    )

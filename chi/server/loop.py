@@ -1,0 +1,148 @@
+"""The event loop: its turns, its signals, and how it drains.
+
+Comes in: listening sockets, a WSGI application and the sites whose miners it carries. Goes out: nothing; it
+runs until stop(). Whatever answers a client here never waits for a miner.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from waitress import wasyncore
+
+from chi.miner.asking import TICK, Client
+from chi.server.channels import Channel, Server, server_adjustments
+from chi.server.systemd import Notifier
+from chi.server.threads import Threads
+from chi.settings import Settings
+from chi.sites import Sites
+
+log = logging.getLogger("chi")
+
+# These need no miner: they are answered first.
+OWN_PATHS = frozenset({"/healthz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt"})
+GRACE = 0.3  # how long after SIGTERM an idle connection may still send a request
+DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
+SLICE = 0.01  # how long the loop answers before it looks for new requests
+
+
+class Loop:
+    """The event loop and what it carries; for waitress, its task dispatcher."""
+
+    def __init__(self, settings: Settings, notifier: Notifier) -> None:
+        self.sockets: dict[int, Any] = {}  # wasyncore's map
+        self.threads = Threads(settings.threads, self.wake)
+        self.notifier = notifier
+        self._timeout = settings.timeout
+        self._ready: collections.deque[Channel] = collections.deque()
+        self._stopping, self._notified_stop = float("inf"), False
+
+    def carry(self, app: Any, sites: Sites, listening: Sequence[socket.socket]) -> None:
+        """Take the WSGI application, the miners that it serves, and the sockets to serve it on."""
+        self.sites = sites
+        self._listening = listening
+        adjustments = server_adjustments(listening)
+        self.servers = [
+            Server(
+                app,
+                map=self.sockets,
+                _sock=sock,
+                dispatcher=self,
+                adj=adjustments,
+                sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
+                bind_socket=False,
+            )
+            for sock in listening
+        ]
+
+    def add_task(self, channel: Channel) -> None:
+        """Take a channel whose next request is complete; it is answered after waitress's own turn."""
+        request = channel.requests[0]
+        request.client = Client(request.arrived, self._timeout, request.raw, lambda: self.resume(channel))
+        if request.path in OWN_PATHS:
+            self._ready.appendleft(channel)
+        else:
+            self._ready.append(channel)
+
+    def count(self, status: str) -> None:
+        """Count a response, by its status."""
+        self.sites.counters["http_requests", status] += 1
+
+    def resume(self, channel: Channel) -> None:
+        """Have a channel's request answered, after those that are ready already."""
+        self._ready.append(channel)
+
+    def shutdown(self) -> None:
+        """waitress's: there are no threads to end."""
+
+    def wake(self) -> None:
+        """End the wait for events; from any thread or signal handler."""
+        with contextlib.suppress(OSError):  # run() has ended
+            self.servers[0].trigger.pull_trigger()
+
+    def stop(self) -> None:
+        """Begin to end run(): nothing new is accepted, and what is in flight gets DRAIN seconds."""
+        self._stopping = min(self._stopping, time.monotonic())
+        self.wake()
+
+    def run(self) -> None:
+        """Serve until stop()."""
+        self.notifier.store(self._listening)
+        self.notifier.send("READY=1")
+        timeout = 0.0
+        while not self._drained():
+            wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
+            self.threads.deliver()
+            self._serve(time.monotonic() + SLICE)
+            now = time.monotonic()
+            timeout = min(self.sites.turn(now), self.notifier.ping(now))
+            if self.stopping:
+                timeout = TICK
+            if self._ready:
+                timeout = 0.0
+        wasyncore.close_all(self.sockets)
+
+    def _serve(self, until: float) -> None:
+        while self._ready and time.monotonic() < until:
+            channel = self._ready.popleft()
+            try:
+                self._answer(channel)
+            except Exception:  # one fault must not end the service of all
+                log.exception("fault while answering a request")
+                channel.handle_close()
+
+    def _answer(self, channel: Channel) -> None:
+        if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
+            channel.delayed = True
+        elif not self.sites.ask_again(channel.requests[0].client):
+            channel.service()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether stop() was called: each response is the last on its connection."""
+        return self._stopping < float("inf")
+
+    def _drained(self) -> bool:
+        """After stop(): whether all is answered and sent, or time is up."""
+        if not self.stopping:
+            return False
+        since = time.monotonic() - self._stopping
+        if not self._notified_stop:
+            self._notified_stop = True
+            self.notifier.send("STOPPING=1")
+            for server in self.servers:
+                server.accepting = False
+        if since >= DRAIN:
+            self.sites.give_up()
+            self._serve(float("inf"))
+            return True
+        channels = [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
+        for channel in channels:
+            channel.will_close = channel.will_close or (since >= GRACE and channel.idle)
+        return not channels
