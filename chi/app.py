@@ -814,7 +814,7 @@ class Miner:
 
     def __init__(self, settings: Settings, sockets: dict[int, Any], helpers: Helpers) -> None:
         self.name = host_and_port(settings.api_host, settings.api_port)
-        # Since the start: what is counted (an attribute of metrics.Own), and of which kind.
+        # Since the start: what is counted (an attribute of prometheus.Own), and of which kind.
         self.counters: collections.Counter[tuple[str, str]] = collections.Counter()
         # Called when the miner comes or goes: whether it answers, and a sentence that says so.
         self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
@@ -1454,7 +1454,7 @@ def read_dashboard() -> tuple[bytes, str]:
     return body, "; ".join(sources)
 
 
-# What is counted, by the names of metrics.Own.
+# What is counted, by the names of prometheus.Own.
 COUNTED_BY_KIND = ("http_requests", "miner_errors", "denied_requests", "json_repairs")
 COUNTED = ("miner_requests", "coalesced_requests")
 STARTED = time.time()
@@ -1462,7 +1462,7 @@ FIRST_SAMPLE = 15.0  # seconds from the start to the first sample of the history
 
 
 def process_figures() -> dict[str, float]:
-    """Return what /proc tells of this process, by the names of metrics.Own; less where there is no /proc."""
+    """Return what /proc tells of this process, by the names of Own; less where there is no /proc."""
     figures = {
         "cpu_seconds": time.process_time(),
         "max_descriptors": float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
@@ -1514,13 +1514,13 @@ class Monitor:
 
     @functools.cached_property
     def history(self) -> Any:
-        """The metrics.History."""
-        from chi import metrics  # here, as most who start chi never ask for them
+        """The History."""
+        from chi.status.history import History  # here, as most who start chi never ask for them
 
-        return metrics.History(self._settings.history)
+        return History(self._settings.history)
 
     def status(self, client: Client, max_age: float) -> tuple[Any, float]:
-        """Return the metrics.Status and its age in seconds, up to `max_age`; ChiError if there is none."""
+        """Return the Status and its age in seconds, up to `max_age`; ChiError if there is none."""
         asked, status = self._newest
         if status is None or asked < client.arrived - max_age or asked <= self._miner.changed:
             return self.scrape(client)[0], 0.0
@@ -1528,36 +1528,36 @@ class Monitor:
         return status, max(client.arrived - asked, 0.0)
 
     def scrape(self, client: Client, sample: bool = False) -> tuple[Any, dict[str, bool]]:
-        """Return the metrics.Status, and which commands for it succeeded; ChiError if there is none.
+        """Return the Status, and which commands for it succeeded; ChiError if there is none.
 
         With `sample` it has only what a sample of the history needs. Run again after each Parked, it asks the
         same again and finds the answers there: so what is remembered changes only at the end.
         """
-        from chi import metrics
+        from chi.status import firmware, history, values
 
         replies: dict[str, Any] = {}
-        client.known = client.known or (self._firmware or metrics.UNKNOWN, self._refused)
+        client.known = client.known or (self._firmware or firmware.UNKNOWN, self._refused)
         known, refused = client.known[0], set(client.known[1])
-        unwanted = metrics.NOT_SAMPLED if sample else ()
-        while (request := metrics.next_request(replies, refused, known, unwanted)) is not None:
-            found = metrics.members(request, self._ask_parsed(client, request))
+        unwanted = history.NOT_SAMPLED if sample else ()
+        while (request := firmware.next_request(replies, refused, known, unwanted)) is not None:
+            found = firmware.members(request, self._ask_parsed(client, request))
             if found is None:
                 refused.add(request)
             else:
                 replies.update(found)
-        if not metrics.succeeded(replies.get("summary")):
-            said = metrics.text(metrics.envelope(replies.get("summary")).get("Msg"))
+        if not values.succeeded(replies.get("summary")):
+            said = values.text(values.envelope(replies.get("summary")).get("Msg"))
             self._miner.counters["miner_errors", "no-summary"] += 1
             raise ChiError("no-summary", why=_quote(said) if said else "there is none in its reply")
         # Who tells one by one what it did not tell joined does not join, however it said so.
-        self._firmware, self._refused = metrics.firmware(replies, known), frozenset(refused)
-        status = metrics.normalise(replies, time.time())
+        self._firmware, self._refused = firmware.recognise(replies, known), frozenset(refused)
+        status = firmware.normalise(replies, time.time())
         if not sample:
             self._newest = (client.arrived, status)
             # What was asked for somebody else need not be asked again, if it is nearly time.
             if client.arrived >= self.sample_at - self.history.interval / 10:
                 self._add(client.arrived, status)
-        return status, metrics.command_success(replies, self._firmware)
+        return status, firmware.command_success(replies, self._firmware)
 
     def sample(self, now: float) -> None:
         """Ask the miner for a sample of the history."""
@@ -1631,7 +1631,7 @@ class Handlers:
 
     def metrics(self) -> bottle.HTTPResponse:
         """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error."""
-        from chi import metrics  # here, as most who start chi never ask for them
+        from chi.status import prometheus  # here, as most who start chi never ask for them
 
         client = bottle.request.environ["chi.client"]
         limit = scrape_timeout(bottle.request.environ)
@@ -1646,19 +1646,19 @@ class Handlers:
         figures: dict[str, Any] = {what: counts[what] for what in COUNTED_BY_KIND}
         figures.update({what: counts[what].get("", 0) for what in COUNTED}, **process_figures())
         took = time.monotonic() - client.arrived
-        own = metrics.Own(__version__, scrape_duration=took, commands=commands, **figures)
-        body = metrics.prometheus(status, own, self._settings.metrics_pool_user)
-        headers = [("Content-Type", metrics.CONTENT_TYPE), *JSON_HEADERS[1:]]
+        own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
+        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user)
+        headers = [("Content-Type", prometheus.CONTENT_TYPE), *JSON_HEADERS[1:]]
         return bottle.HTTPResponse(body, 200, headers)
 
     def status(self) -> bottle.HTTPResponse:
         """GET /status.json: the miner's state, alike for every firmware."""
-        from chi import metrics
+        from chi.status.model import to_json
 
         environ = bottle.request.environ
         status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
-        response = self._document(metrics.to_json(status, users))
+        response = self._document(to_json(status, users))
         if age >= 1:
             response.set_header("Age", str(int(age)))
         return response

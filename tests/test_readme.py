@@ -13,7 +13,8 @@ from typing import Callable
 
 import pytest
 
-from chi import app, metrics
+from chi import app
+from chi.status.history import MAX_SAMPLES, SAMPLE_INTERVAL, History
 from tests.conftest import Process
 from tests.test_replies import REPAIRABLE
 
@@ -92,7 +93,7 @@ def test_every_repair_is_told() -> None:
 
 def test_the_samples_are_told_as_they_are() -> None:
     """How often the miner is asked for history, and how often the page looks, wherever that is told."""
-    interval, most = metrics.SAMPLE_INTERVAL, metrics.MAX_SAMPLES
+    interval, most = SAMPLE_INTERVAL, MAX_SAMPLES
     assert interval == app.FIRST_SAMPLE
     fields = {field.name: field for field in dataclasses.fields(app.Settings)}
     texts = [
@@ -104,7 +105,7 @@ def test_the_samples_are_told_as_they_are() -> None:
         assert re.search(rf"every {interval:g} s\b|every {interval:g} seconds\b", text)
     assert f"one small request each {interval:g} s," in README
     minutes = most * interval / 60
-    longest = metrics.History(1440).interval
+    longest = History(1440).interval
     told = README.replace("\n", " ")
     assert f"Of more than {minutes:g} minutes there are {most} samples, so they are further apart" in told
     assert f"further apart, up to {longest:g} s" in told
