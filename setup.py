@@ -41,7 +41,7 @@ setup(
         "Topic :: System :: Monitoring",
         "Typing :: Typed",
     ],
-    packages=["chi", "chi.miner", "chi.server"],
+    packages=["chi", "chi.miner", "chi.server", "chi.status", "chi.status.firmware"],
     package_data={"chi": ["*.html", "py.typed"]},
     python_requires=">=3.9",
     # Nothing more: the appliance's flash is small, and these two are packaged wherever it runs.

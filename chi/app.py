@@ -136,7 +136,7 @@ class Handlers:
 
     def metrics(self) -> bottle.HTTPResponse:
         """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error."""
-        from chi import metrics  # here, as most who start chi never ask for them
+        from chi.status import prometheus  # here, as most who start chi never ask for them
 
         client = bottle.request.environ["chi.client"]
         limit = scrape_timeout(bottle.request.environ)
@@ -147,19 +147,19 @@ class Handlers:
             status, commands = self._monitor.scrape(client)
         figures = {**counted(self._counters), **process_figures()}
         took = time.monotonic() - client.arrived
-        own = metrics.Own(__version__, scrape_duration=took, commands=commands, **figures)
-        body = metrics.prometheus(status, own, self._settings.metrics_pool_user)
-        headers = [("Content-Type", metrics.CONTENT_TYPE), *JSON_HEADERS[1:]]
+        own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
+        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user)
+        headers = [("Content-Type", prometheus.CONTENT_TYPE), *JSON_HEADERS[1:]]
         return bottle.HTTPResponse(body, 200, headers)
 
     def status(self) -> bottle.HTTPResponse:
         """GET /status.json: the miner's state, alike for every firmware."""
-        from chi import metrics
+        from chi.status.model import to_json
 
         environ = bottle.request.environ
         status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
-        response = self._document(metrics.to_json(status, users))
+        response = self._document(to_json(status, users))
         if age >= 1:
             response.set_header("Age", str(int(age)))
         return response

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-# What is counted, by the names of metrics.Own.
+# What is counted, by the names of prometheus.Own.
 COUNTED_BY_KIND = ("http_requests", "miner_errors", "denied_requests", "json_repairs")
 COUNTED = ("miner_requests", "coalesced_requests")
 STARTED = time.time()
@@ -30,7 +30,7 @@ def counted(counters: Mapping[tuple[str, str], int]) -> dict[str, Any]:
 
 
 def process_figures() -> dict[str, float]:
-    """Return what /proc tells of this process, by the names of metrics.Own; less where there is no /proc."""
+    """Return what /proc tells of this process, by the names of Own; less where there is no /proc."""
     figures = {
         "cpu_seconds": time.process_time(),
         "max_descriptors": float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),

@@ -52,10 +52,10 @@ class Monitor:
 
     @functools.cached_property
     def history(self) -> Any:
-        """The metrics.History."""
-        from chi import metrics  # here, as most who start chi never ask for them
+        """The History."""
+        from chi.status.history import History  # here, as most who start chi never ask for them
 
-        return metrics.History(self._settings.history)
+        return History(self._settings.history)
 
     @property
     def condition(self) -> str:
@@ -73,7 +73,7 @@ class Monitor:
             self.sample(now)
 
     def status(self, client: Client, max_age: float) -> tuple[Any, float]:
-        """Return the metrics.Status and its age in seconds, up to `max_age`; ChiError if there is none."""
+        """Return the Status and its age in seconds, up to `max_age`; ChiError if there is none."""
         asked, status = self._newest
         if status is None or asked < client.arrived - max_age or asked <= self._miner.changed:
             return self.scrape(client)[0], 0.0
@@ -81,36 +81,36 @@ class Monitor:
         return status, max(client.arrived - asked, 0.0)
 
     def scrape(self, client: Client, sample: bool = False) -> tuple[Any, dict[str, bool]]:
-        """Return the metrics.Status, and which commands for it succeeded; ChiError if there is none.
+        """Return the Status, and which commands for it succeeded; ChiError if there is none.
 
         With `sample` it has only what a sample of the history needs. Run again after each Parked, it asks the
         same again and finds the answers there: so what is remembered changes only at the end.
         """
-        from chi import metrics
+        from chi.status import firmware, history, values
 
         replies: dict[str, Any] = {}
-        client.known = client.known or (self._firmware or metrics.UNKNOWN, self._refused)
+        client.known = client.known or (self._firmware or firmware.UNKNOWN, self._refused)
         known, refused = client.known[0], set(client.known[1])
-        unwanted = metrics.NOT_SAMPLED if sample else ()
-        while (request := metrics.next_request(replies, refused, known, unwanted)) is not None:
-            found = metrics.members(request, self._ask_parsed(client, request))
+        unwanted = history.NOT_SAMPLED if sample else ()
+        while (request := firmware.next_request(replies, refused, known, unwanted)) is not None:
+            found = firmware.members(request, self._ask_parsed(client, request))
             if found is None:
                 refused.add(request)
             else:
                 replies.update(found)
-        if not metrics.succeeded(replies.get("summary")):
-            said = metrics.text(metrics.envelope(replies.get("summary")).get("Msg"))
+        if not values.succeeded(replies.get("summary")):
+            said = values.text(values.envelope(replies.get("summary")).get("Msg"))
             self._miner.counters["miner_errors", "no-summary"] += 1
             raise ChiError("no-summary", why=quote(said) if said else "there is none in its reply")
         # Who tells one by one what it did not tell joined does not join, however it said so.
-        self._firmware, self._refused = metrics.firmware(replies, known), frozenset(refused)
-        status = metrics.normalise(replies, time.time())
+        self._firmware, self._refused = firmware.recognise(replies, known), frozenset(refused)
+        status = firmware.normalise(replies, time.time())
         if not sample:
             self._newest = (client.arrived, status)
             # What was asked for somebody else need not be asked again, if it is nearly time.
             if client.arrived >= self.sample_at - self.history.interval / 10:
                 self._add(client.arrived, status)
-        return status, metrics.command_success(replies, self._firmware)
+        return status, firmware.command_success(replies, self._firmware)
 
     def sample(self, now: float) -> None:
         """Ask the miner for a sample of the history."""

@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import html.parser
 import json
 import logging
 import math
 import re
-import sys
 import threading
 import time
-import tracemalloc
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from chi import app, metrics
+from chi import app
 from chi.bounds import PROBES
 from chi.monitor import FIRST_SAMPLE
 from chi.responses import JSON
 from chi.server.loop import DRAIN
+from chi.status import firmware
+from chi.status.firmware import normalise
+from chi.status.history import SAMPLE_INTERVAL, SAMPLED, History
+from chi.status.model import Status
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
 from tests.miner import CLOSE, HOLD, ScriptedMiner, Step, free_port
+from tests.status.golden import FIRMWARES, GOLDEN, columns, replies_of
 from tests.test_coalescing import settle
-from tests.test_metrics import (
-    FIRMWARES,
-    GOLDEN,
-    NOW,
-    QUICK,
-    damaged,
-    one,
-    replies_of,
-)
 from tests.test_scrape import (
     JOINED,
     NO_SUMMARY,
@@ -51,365 +42,15 @@ from tests.test_scrape import (
     scrape,
 )
 
-FILE = Path(metrics.__file__).parent / "dashboard.html"
+FILE = Path(app.__file__).parent / "dashboard.html"
 TOKEN = "0123456789abcdef"
 BASIC = f"Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"
 HOUR = "max-age=3600"
 
-# --- The history ----------------------------------------------------------------------------------
-
-
-def rig(**values: Any) -> metrics.Status:
-    """A status with these attributes of the rig."""
-    return metrics.Status(metrics.Rig(**values))
-
-
-def columns(history: metrics.History, now: float = 0.0, epoch: float = 0.0) -> dict[str, Any]:
-    """What the history has, as the JSON says it."""
-    samples: dict[str, Any] = json.loads(json.dumps(history.to_json(now, epoch), allow_nan=False))["samples"]
-    assert list(samples) == ["time", *metrics.SAMPLED]
-    assert len({len(values) for values in samples.values()}) == 1
-    return samples
-
-
-def filled(minutes: int, days: float = 2.0, pace: float = 0.9) -> metrics.History:
-    """A history to which samples were added for days, as often as can be."""
-    history = metrics.History(minutes)
-    for number in range(int(days * 86400 / (history.interval * pace))):
-        told = rig(
-            hashrate=1.23456789012e14 + number, temperature=78.4375, shares_accepted=1e7 + number,
-            shares_rejected=12345.0, shares_stale=123.0,
-        )  # fmt: skip
-        history.add(number * history.interval * pace, told)
-    return history
-
-
-def test_an_empty_history() -> None:
-    """Before the first sample there are the lists, and nothing in them."""
-    told = metrics.History(60).to_json(500.0, 1.8e9 + 0.7)
-    assert told == {
-        "time": 1_800_000_000,
-        "minutes": 60,
-        "interval": 15,
-        "samples": {name: [] for name in ("time", *metrics.SAMPLED)},
-    }
-
-
-def test_samples_are_in_order() -> None:
-    """The oldest first, whole numbers as integers, times by the epoch that is given."""
-    history = metrics.History(60)
-    history.add(100.0, rig(hashrate=1.5, temperature=60.0, shares_accepted=1.0))
-    history.add(115.2, rig(hashrate=2e14, temperature=61.5, shares_rejected=0.0, shares_stale=3.0))
-    text = json.dumps(columns(history, 120.0, 1.8e9))
-    assert text == (
-        '{"time": [1799999980, 1799999995], "hashrate": [1.5, 200000000000000], "temperature": [60, 61.5], '
-        '"shares_accepted": [1, null], "shares_rejected": [null, 0], "shares_stale": [null, 3]}'
-    )
-
-
-def test_a_gap_says_nothing() -> None:
-    """Without a status there is a sample, and each of its values is null."""
-    history = metrics.History(60)
-    for now, status in ((0.0, rig(hashrate=1.0)), (15.0, None), (30.0, rig(hashrate=3.0))):
-        history.add(now, status)
-    found = columns(history)
-    assert found["time"] == [0, 15, 30]
-    assert found["hashrate"] == [1, None, 3]
-    assert all(values == [None] * 3 for name, values in found.items() if name not in ("time", "hashrate"))
-
-
-def test_what_is_sampled_is_an_attribute_of_the_rig() -> None:
-    """And each that is sampled is told by a command that a sample asks for."""
-    assert set(metrics.SAMPLED) <= {field.name for field in dataclasses.fields(metrics.Rig)}
-    assert {name for names in metrics.COMMANDS.values() for name in names} > metrics.NOT_SAMPLED
-    for golden in FIRMWARES:
-        replies = replies_of(golden)
-        some = {name: reply for name, reply in replies.items() if name not in metrics.NOT_SAMPLED}
-        whole, part = metrics.normalise(replies, NOW).rig, metrics.normalise(some, NOW).rig
-        assert [getattr(part, name) for name in metrics.SAMPLED] == [
-            getattr(whole, name) for name in metrics.SAMPLED
-        ]
-        assert metrics.firmware(some) == metrics.firmware(replies)
-
-
-@pytest.mark.parametrize("gap", [0.0, 13.5, 15.0, 59.9, 1000.0])
-def test_old_samples_go(gap: float) -> None:
-    """What is older than the minutes is dropped with the next sample; what is just as old stays."""
-    history = metrics.History(1)
-    for now in (0.0, 30.0, 60.0):
-        history.add(now, rig(hashrate=now))
-    assert columns(history)["hashrate"] == [0, 30, 60]
-    history.add(60.0 + gap, rig(hashrate=1.0))
-    kept = [value for value in (0, 30, 60) if value >= gap]
-    assert columns(history)["hashrate"] == [*kept, 1]
-
-
-@pytest.mark.parametrize(
-    ("minutes", "interval"), [(1, 15), (60, 15), (240, 15), (241, 15.0625), (480, 30), (1440, 90)]
-)
-def test_interval(minutes: int, interval: float) -> None:
-    """15 s up to 240 minutes, then so long that there are 960 samples."""
-    history = metrics.History(minutes)
-    assert history.interval == interval
-    assert json.dumps(history.to_json(0, 0)["interval"]) == json.dumps(interval)
-
-
-@pytest.mark.parametrize("minutes", [1, 60, 240, 241, 1440])
-def test_samples_are_bounded(minutes: int) -> None:
-    """After days there are no more than the minutes have room for, however close they come."""
-    history = filled(minutes)
-    found = columns(history)["time"]
-    assert len(found) == int(minutes * 60 / (history.interval * 0.9)) + 1
-    assert len(found) <= 1067
-    assert found == sorted(found)
-
-
-@pytest.mark.parametrize("minutes", [60, 1440])
-def test_memory(minutes: int) -> None:
-    """Less than 200 KB, at its peak as well; the arrays hold no room for what is gone."""
-    tracemalloc.start()
-    try:
-        history = filled(minutes)
-        now, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert max(now, peak) < 200_000
-    arrays = [history._times, *history._columns.values()]
-    assert sum(map(sys.getsizeof, arrays)) < 70_000
-    assert all(sys.getsizeof(array) < 12 * len(array) + 500 for array in arrays)
-
-
-@pytest.mark.parametrize(("minutes", "most"), [(60, 20_000), (1440, 80_000)])
-def test_size_of_the_json(minutes: int, most: int) -> None:
-    """A phone can take it with each sample."""
-    assert len(json.dumps(filled(minutes).to_json(1e6, 1.8e9), separators=(",", ":"))) < most
-
-
-def test_a_clock_that_jumps() -> None:
-    """Times follow the clock that is right when they are read: a device has none when it boots."""
-    history = metrics.History(60)
-    history.add(10.0, rig(hashrate=1.0))
-    assert columns(history, 20.0, 86.0)["time"] == [76]
-    history.add(25.0, rig(hashrate=1.0))
-    assert columns(history, 30.0, 1.8e9)["time"] == [1_799_999_980, 1_799_999_995]
-    assert columns(history, 30.0, 5.0)["time"] == [-15, 0]
-
-
-# --- What a status says for it --------------------------------------------------------------------
-
-EARLY = 986  # a clock that began with the boot
-
-
-def status(when: Any = 1.8e9, now: float | None = None, **sections: list[Any]) -> metrics.Rig:
-    """The rig of replies of that time, each a list of its section's objects."""
-    replies = {
-        name: {"STATUS": [{"STATUS": "S", "When": when}], name.upper(): entries}
-        for name, entries in sections.items()
-    }
-    return metrics.normalise(replies, now).rig
-
-
-@pytest.mark.parametrize(
-    ("when", "now", "expected"),
-    [
-        (1.8e9, None, 1.8e9),
-        (1.8e9, NOW + 99, 1.8e9),
-        (EARLY, NOW, NOW),
-        (EARLY, None, None),
-        (0, NOW, NOW),
-        (None, NOW, NOW),
-        (None, None, None),
-        (-5, NOW, NOW),
-        (math.nan, NOW, NOW),
-        ("soon", NOW, NOW),
-        (10**400, NOW, NOW),
-    ],
-)
-def test_time(when: Any, now: float | None, expected: float | None) -> None:
-    """By the miner's clock where it was ever set, else by the caller's."""
-    assert status(when, now, summary=[{"Elapsed": 5}]).time == expected
-
-
-@pytest.mark.parametrize(
-    ("pools", "devs", "expected"),
-    [
-        ([], [], None),
-        ([{"Last Share Time": 1.7e9}], [], 1.7e9),
-        ([{"Last Share Time": 1.7e9}, {"Last Share Time": 1.75e9}, {}], [], 1.75e9),
-        ([{"Last Share Time": 0}, {"Last Share Time": "0"}], [], None),
-        ([{"Last Share Time": "0:00:09", "Accepted": 1}], [], 1.8e9 - 9),
-        ([{"Last Share Time": "0:00:09", "Accepted": 0}], [], None),
-        ([{"Last Share Time": 1.7e9}], [{"Last Share Time": 1.75e9, "Accepted": 2}], 1.75e9),
-        ([{"Last Share Time": 1.7e9}], [{"Last Share Time": 1.6e9, "Accepted": 2}], 1.7e9),
-        ([], [{"Last Share Time": 1.75e9, "Accepted": 2}, {"Accepted": 2}], 1.75e9),
-        ([], [{"Last Share Time": 1.75e9, "Accepted": 0}, {"Last Share Time": 1.75e9}], None),
-        ([], [{"Last Share Time": "never", "Accepted": 2}], None),
-        ([{"Last Share Time": -1}, {"Last Share Time": math.nan}, {"Last Share Time": 10**400}], [], None),
-    ],
-)
-def test_last_share(pools: list[Any], devs: list[Any], expected: float | None) -> None:
-    """The newest of all pools and devices."""
-    assert status(pools=pools, devs=devs).last_share == expected
-
-
-def test_last_share_of_a_clock_that_was_never_set() -> None:
-    """Seconds since the boot become the caller's time; without that one, nothing is known."""
-    pools, devs = [{"Last Share Time": 900}], [{"Last Share Time": 975, "Accepted": 1}]
-    assert status(EARLY, NOW, pools=pools, devs=devs).last_share == NOW - 11
-    assert status(EARLY, None, pools=pools, devs=devs).last_share is None
-
-
-@pytest.mark.parametrize(
-    ("replies", "expected"),
-    [
-        ({}, None),
-        ({"devs": [{"ASC": 0, "Temperature": 61.5}, {"ASC": 1, "Temperature": 60}]}, 61.5),
-        ({"devs": [{"ASC": 0, "Temperature": 0}, {"ASC": 1, "Temperature": -273}]}, None),
-        ({"devs": [{"ASC": 0, "Temperature": 1e6}, {"ASC": 1, "Temperature": math.nan}]}, None),
-        ({"devs": [{"ASC": 0, "Temperature": -20}]}, -20),
-        ({"stats": [{"chain_acn1": 1, "temp_chip1": "70-75", "temp_pcb1": "50-80"}]}, 80),
-        ({"temps": [{"ID": 6, "Board": 70, "Chip": 85}], "devs": [{"ASC": 6, "Temperature": 90}]}, 90),
-        ({"temps": [{"ID": 6, "Board": 70, "Chip": 85}]}, 85),
-        ({"estats": [{"MM ID0": "TMax[-273] MTmax[-273 -273] MGHS[0 0]"}]}, None),
-        ({"estats": [{"MM ID0": "MTmax[70 71] MGHS[1 2]"}]}, 71),
-    ],
-)
-def test_temperature(replies: dict[str, Any], expected: float | None) -> None:
-    """The hottest of boards, chips and devices; None where no sensor tells."""
-    assert one(**replies).rig.temperature == expected
-
-
-def test_temperature_is_not_the_waters() -> None:
-    """Cooling water has a limit of its own."""
-    replies = {
-        "temps": {
-            "STATUS": [{"STATUS": "S"}],
-            "METADATA": [{"TopLeft": {"Label": "Outlet Water"}}],
-            "TEMPS": [{"ID": 0, "TopLeft": 99, "TopRight": 55}],
-        }
-    }
-    told = metrics.normalise(replies)
-    assert (told.rig.temperature, told.chains[0].water_temperature) == (55, 99)
-
-
-ACTIVE = {"POOL": 0, "Stratum Active": True, "Status": "Alive", "Stratum Difficulty": 65536.0}
-SPARE = {"POOL": 1, "Stratum Active": False, "Status": "Alive", "Stratum Difficulty": 1024.0}
-# Hashes for a share of difficulty 65536, over 100 TH/s
-AT_100_TERAHASHES = 2**48 / 1e14
-FAST = {"MHS av": 1e8, "Elapsed": 1000}
-
-
-@pytest.mark.parametrize(
-    ("summary", "pools", "expected"),
-    [
-        (FAST, [ACTIVE], AT_100_TERAHASHES),
-        ({**FAST, "MHS 5s": 5.0}, [ACTIVE], AT_100_TERAHASHES),  # the average counts
-        ({"MHS 5s": 1e8}, [ACTIVE], AT_100_TERAHASHES),  # where there is one
-        ({"MHS av": 0, "MHS 5s": 1e8}, [ACTIVE], AT_100_TERAHASHES),
-        ({**FAST, "Difficulty Accepted": 1e17 / 2**32}, [ACTIVE], AT_100_TERAHASHES),
-        # An L3+: 500 MH/s of scrypt for 1000 s
-        ({"MHS av": 500, "Elapsed": 1000, "Difficulty Accepted": 5e11 / 2**16}, [ACTIVE], 2**32 / 5e8),
-        ({"MHS av": 500, "Elapsed": 1000, "Difficulty Accepted": 2e12 / 2**16}, [ACTIVE], 2**32 / 5e8),
-        (FAST, [SPARE, ACTIVE], AT_100_TERAHASHES),  # of the pool in use
-        (FAST, [{**SPARE, "Stratum Difficulty": 65536}], AT_100_TERAHASHES),  # or of one that may be
-        (FAST, [{"POOL": 0, "Stratum Active": True, "Work Difficulty": 65536}], AT_100_TERAHASHES),
-        # No difficulty: as long as each so far has taken, if there are enough of them
-        ({**FAST, "Accepted": 20}, [{"POOL": 0, "Stratum Active": True}], 50),
-        ({**FAST, "Accepted": 20}, [], 50),
-        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Active": False, "Status": "Dead"}], 50),
-        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": 0}, SPARE], 50),
-        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": -1}], 50),
-        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": math.nan}], 50),
-        ({**FAST, "Accepted": 20}, [{**ACTIVE, "Stratum Difficulty": 10**400}], 50),
-        ({"Accepted": 1000, "Elapsed": 500}, [], 0.5),
-        ({**FAST, "Accepted": 19}, [], None),
-        ({"Accepted": 1000}, [], None),
-        ({"Accepted": 1000, "Elapsed": 0}, [], None),
-        ({"Accepted": -1000, "Elapsed": 100}, [], None),
-        (FAST, [], None),
-        ({}, [], None),
-        # No hashrate: nobody knows
-        ({}, [ACTIVE], None),
-        ({"MHS av": 0, "MHS 5s": 0, "Accepted": 1000, "Elapsed": 100}, [ACTIVE], None),
-        ({"MHS av": -5, "Elapsed": 100}, [ACTIVE], None),
-        ({"MHS av": math.nan, "MHS 5s": "x"}, [ACTIVE], None),
-        ({"MHS av": 10**400}, [ACTIVE], None),
-    ],
-)
-def test_share_interval(summary: dict[str, Any], pools: list[Any], expected: float | None) -> None:
-    """Hashes for a share of the pool's difficulty over hashes/s, for SHA256d and for scrypt."""
-    found = one(summary=[summary], pools=pools).rig.share_interval
-    assert found == (expected if expected is None else pytest.approx(expected))
-
-
-@pytest.mark.parametrize("rate", [1e-9, 1e-40, "1e-300", "4e-320"])
-@pytest.mark.parametrize("difficulty", [1e-12, 1.0, 1e18])
-def test_share_interval_of_almost_no_hashrate(rate: Any, difficulty: float) -> None:
-    """A number that JSON has, or none: a quotient may be infinite."""
-    pool = {**ACTIVE, "Stratum Difficulty": difficulty}
-    told = metrics.to_json(one(summary=[{"MHS av": rate, "Elapsed": 5}], pools=[pool]))
-    json.dumps(told, allow_nan=False)
-
-
-@pytest.mark.parametrize("golden", FIRMWARES)
-def test_golden_statuses_are_plausible(golden: str) -> None:
-    """What is made of real replies is what a person would expect of such a miner."""
-    told = metrics.normalise(replies_of(golden), NOW).rig
-    assert told.time is not None
-    if told.shares_accepted:
-        assert told.last_share is not None
-        assert 0 <= told.time - told.last_share < 3600
-        assert told.share_interval is not None
-        assert 0.5 < told.share_interval < 60
-        assert told.temperature is not None
-        assert 30 < told.temperature < 120
-
-
-def check_documents(replies: Any) -> None:
-    """Both documents are JSON, and without NaN, whatever the replies."""
-    for now in (None, NOW):
-        told = metrics.normalise(replies, now)
-        json.dumps(metrics.to_json(told, True), allow_nan=False)
-        history = metrics.History(60)
-        history.add(1.0, told)
-        history.add(2.0, None)
-        assert len(columns(history, 3.0, NOW)["time"]) == 2
-
-
-@QUICK
-@given(data=st.data())
-@pytest.mark.parametrize("golden", FIRMWARES)
-def test_documents_of_a_golden_reply_with_anything_in_it(golden: str, data: st.DataObject) -> None:
-    """Whatever a field is, both documents are JSON."""
-    check_documents(damaged(golden, data))
-
-
-FIELDS = st.sampled_from(
-    ["MHS av", "MHS 5s", "KHS av", "Elapsed", "Accepted", "Difficulty Accepted", "Stratum Difficulty",
-     "Last Share Time", "Temperature", "Stratum Active", "Status", "When"]
-)  # fmt: skip
-EXTREMES = st.one_of(
-    st.floats(),
-    st.integers(),
-    st.sampled_from([True, "Y", "Alive", "1e-300", 5e-324, 1.7e19, 1e-12, "0:0:1"]),
-)
-ENTRIES = st.lists(st.dictionaries(FIELDS, EXTREMES), max_size=3)
-
-
-@QUICK
-@given(summary=ENTRIES, pools=ENTRIES, devs=ENTRIES, when=EXTREMES)
-def test_documents_of_extreme_figures(summary: Any, pools: Any, devs: Any, when: Any) -> None:
-    """Whatever the figures that are reckoned with, what comes out is a number of JSON's or null."""
-    head = {"STATUS": [{"STATUS": "S", "When": when}]}
-    check_documents(
-        {"summary": {**head, "SUMMARY": summary}, "pools": {"POOLS": pools}, "devs": {"DEVS": devs}}
-    )
-
-
 # --- Samples in the background --------------------------------------------------------------------
 
 
-class Watched(metrics.History):
+class Watched(History):
     """A history whose samples can be waited for; the next one is due in an hour."""
 
     def __init__(self, interval: float = 3600.0) -> None:
@@ -418,7 +59,7 @@ class Watched(metrics.History):
         self._changed = threading.Condition()
         self._count = 0
 
-    def add(self, now: float, status: metrics.Status | None) -> None:
+    def add(self, now: float, status: Status | None) -> None:
         with self._changed:
             super().add(now, status)
             self._count += 1
@@ -479,7 +120,7 @@ def test_what_a_sample_asks(sampler: Callable[..., Any], miner: ScriptedMiner, g
         found = history.wait(number)
         assert miner.commands[before:] == asked
     expected = json.loads((GOLDEN / golden / "expected.json").read_text())["rig"]
-    for name in metrics.SAMPLED:
+    for name in SAMPLED:
         assert found[name] == [expected[name]] * 3
 
 
@@ -508,7 +149,7 @@ def test_the_first_sample_comes_soon(serve: Callable[..., Chi], miner: ScriptedM
     began = time.monotonic()
     monitor = serve(miner.port, history=60).monitor
     assert began + FIRST_SAMPLE <= monitor.sample_at <= time.monotonic() + FIRST_SAMPLE
-    assert FIRST_SAMPLE <= metrics.SAMPLE_INTERVAL
+    assert FIRST_SAMPLE <= SAMPLE_INTERVAL
 
 
 def test_samples_follow_each_other(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:
@@ -540,7 +181,7 @@ def test_history_json(sampler: Callable[..., Any], miner: ScriptedMiner) -> None
     assert before <= told["time"] <= time.time()
     assert all(before - 30 <= then <= told["time"] for then in told["samples"]["time"])
     good = json.loads((GOLDEN / "bitmain-s9" / "expected.json").read_text())["rig"]
-    for name in metrics.SAMPLED:
+    for name in SAMPLED:
         assert told["samples"][name] == [good[name], None, None, None, good[name]]
     assert len(miner.requests) == asked
 
@@ -611,12 +252,12 @@ def test_a_fault_in_a_sample_ends_nothing(
     """What goes wrong in chi itself costs the sample, and is logged; chi serves on, and samples."""
     miner.script = miner_like("cgminer-4.11.1")
     chi, history = sampler()
-    normalise = metrics.normalise
-    monkeypatch.setattr(metrics, "normalise", lambda *_: 1 / 0)
+    normalise = firmware.normalise
+    monkeypatch.setattr(firmware, "normalise", lambda *_: 1 / 0)
     due(chi)
     assert history.wait(1)["hashrate"] == [None]
     assert "ZeroDivisionError" in caplog.text
-    monkeypatch.setattr(metrics, "normalise", normalise)
+    monkeypatch.setattr(firmware, "normalise", normalise)
     due(chi)
     assert history.wait(2)["hashrate"] == [None, 0]
     assert chi.get("/healthz").status == 200
@@ -962,7 +603,7 @@ def test_others_are_fresh_whatever_they_say(steady: Chi, miner: ScriptedMiner, p
 def test_users_for_one_request(chi: Chi, miner: ScriptedMiner, golden: str) -> None:
     """?users shows the users of pools to who asks so, also of a held status, and to nobody else."""
     miner.script = miner_like(golden)
-    pools = metrics.normalise(replies_of(golden)).pools
+    pools = normalise(replies_of(golden)).pools
     for query in ("?users", "?users=1", "?pretty&users", "?users&pretty"):
         told = look(chi, path=f"/status.json{query}").json["pools"]
         assert [pool["user"] for pool in told] == [pool.user for pool in pools]

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from chi import metrics
+import chi
+from chi.status.model import Chain, Fan, Pool, Rig
+from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES
 
 MONITORING = Path(__file__).resolve().parent.parent / "packaging" / "monitoring"
 PROMTOOL = shutil.which("promtool")
@@ -22,8 +24,8 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: 
 URLS = {"/metrics", "/status.json", "/healthz", "/readyz"}  # of chi's own, those that monitors ask for
 FAMILIES = {
     "cgminer_up",
-    *(family.name for family in metrics.MINER_FAMILIES),
-    *(name for name, *_ in metrics.OWN_FAMILIES),
+    *(family.name for family in MINER_FAMILIES),
+    *(name for name, *_ in OWN_FAMILIES),
 }
 NAME = re.compile(r"\b(?:cgminer|chi|process)_[a-z_]+\b")
 
@@ -73,7 +75,7 @@ def test_every_alert_is_tested() -> None:
 
 def test_the_page_has_the_limits_of_the_alerts() -> None:
     """What is too hot, and too many rejected, is the same on /dashboard."""
-    page = (Path(metrics.__file__).parent / "dashboard.html").read_text(encoding="utf-8")
+    page = (Path(chi.__file__).parent / "dashboard.html").read_text(encoding="utf-8")
     found = re.search(r"const HOT = {(.*)};", page)
     assert found
     limits = dict(re.findall(r"(\w+): ([0-9]+)", found[1]))
@@ -135,7 +137,7 @@ def test_dashboard_uses_what_there_is() -> None:
     """Every family in a query exists, and of the miner's, the dashboard leaves out only these."""
     used = set().union(*(families_in(expression) for _, expression in queries()))
     assert used <= FAMILIES
-    assert {family.name for family in metrics.MINER_FAMILIES} - used == LEFT_OUT
+    assert {family.name for family in MINER_FAMILIES} - used == LEFT_OUT
 
 
 @needs_promtool
@@ -216,7 +218,7 @@ def test_zabbix_reads_what_there_is() -> None:
     assert all(re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", found) for found in identifiers)
 
 
-CLASSES = {"rig": metrics.Rig, "pools": metrics.Pool, "chains": metrics.Chain, "fans": metrics.Fan}
+CLASSES = {"rig": Rig, "pools": Pool, "chains": Chain, "fans": Fan}
 
 
 def test_json_readers_read_what_there_is() -> None:

@@ -14,11 +14,11 @@ from typing import Callable
 import pytest
 
 import chi as package
-from chi import metrics
 from chi.errors import ERRORS
 from chi.monitor import FIRST_SAMPLE
 from chi.server.loop import OWN_PATHS
 from chi.settings import Settings
+from chi.status.history import MAX_SAMPLES, SAMPLE_INTERVAL, History
 from tests.conftest import Process
 from tests.test_replies import REPAIRABLE
 
@@ -97,7 +97,7 @@ def test_every_repair_is_told() -> None:
 
 def test_the_samples_are_told_as_they_are() -> None:
     """How often the miner is asked for history, and how often the page looks, wherever that is told."""
-    interval, most = metrics.SAMPLE_INTERVAL, metrics.MAX_SAMPLES
+    interval, most = SAMPLE_INTERVAL, MAX_SAMPLES
     assert interval == FIRST_SAMPLE
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     texts = [
@@ -109,7 +109,7 @@ def test_the_samples_are_told_as_they_are() -> None:
         assert re.search(rf"every {interval:g} s\b|every {interval:g} seconds\b", text)
     assert f"one small request each {interval:g} s," in README
     minutes = most * interval / 60
-    longest = metrics.History(1440).interval
+    longest = History(1440).interval
     told = README.replace("\n", " ")
     assert f"Of more than {minutes:g} minutes there are {most} samples, so they are further apart" in told
     assert f"further apart, up to {longest:g} s" in told

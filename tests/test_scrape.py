@@ -23,21 +23,24 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import __version__, app, metrics
+from chi import __version__, app
 from chi.bounds import MAX_REPLY
 from chi.errors import DENIALS
 from chi.miner import wire
 from chi.miner.wire import Addresses
 from chi.responses import JSON
+from chi.status.firmware import COMMANDS
+from chi.status.model import Chain, Device, Fan, Pool, Rig
+from chi.status.prometheus import CONTENT_TYPE, MINER_FAMILIES
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
 from tests.miner import CLOSE, HOLD, RESET, Script, ScriptedMiner, Step, free_port
+from tests.status.golden import FIRMWARES, GOLDEN, NOW, parse
 from tests.test_coalescing import answers, arrive
-from tests.test_metrics import FIRMWARES, GOLDEN, NOW, parse
 from tests.test_monitoring import URLS
 
-OF_MINER = frozenset(family.name for family in metrics.MINER_FAMILIES)
-COMMON = list(metrics.COMMANDS["cgminer"])  # what an unknown miner is asked for
+OF_MINER = frozenset(family.name for family in MINER_FAMILIES)
+COMMON = list(COMMANDS["cgminer"])  # what an unknown miner is asked for
 JOINED = "+".join(COMMON)
 TOKEN = "0123456789abcdef"
 USERS = ("wallet", "worker", "letmein")  # what the golden pools' users have in them
@@ -53,9 +56,9 @@ def golden_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def firmware_of(golden: str) -> str:
-    """The key of metrics.COMMANDS that golden replies belong to."""
+    """The key of COMMANDS that golden replies belong to."""
     kind = golden.partition("-")[0]
-    return kind if kind in metrics.COMMANDS else "cgminer"
+    return kind if kind in COMMANDS else "cgminer"
 
 
 def unknown_command(golden: str) -> bytes:
@@ -163,14 +166,14 @@ def test_success_of_each_command(chi: Chi, miner: ScriptedMiner, golden: str) ->
     """Each command that the firmware is asked for has its series at every scrape, 1 where it was answered."""
     miner.script = miner_like(golden)
     told = {path.stem for path in (GOLDEN / golden).glob("*.reply")}
-    wanted = metrics.COMMANDS[firmware_of(golden)]
+    wanted = COMMANDS[firmware_of(golden)]
     for _ in range(2):
         success = by_label(scrape(chi), "cgminer_command_success")
         assert success == {command: float(command in told) for command in wanted}
 
 
 REQUESTS = {  # of the first scrape, and of each later one
-    "avalon": ([JOINED, "estats"], ["+".join(metrics.COMMANDS["avalon"])]),
+    "avalon": ([JOINED, "estats"], ["+".join(COMMANDS["avalon"])]),
     "bfgminer-5.5.0": ([JOINED], [JOINED]),
     "bitmain-s19": ([JOINED], ["version+summary+pools+stats"]),
     "bitmain-s9": ([JOINED], ["version+summary+pools+stats"]),
@@ -611,7 +614,7 @@ def test_headers(chi: Chi, miner: ScriptedMiner) -> None:
     miner.script = miner_like("cgminer-4.11.1")
     for accept in ("application/openmetrics-text; version=1.0.0", "*/*"):
         response = chi.get("/metrics", Accept=accept)
-        assert response.headers["Content-Type"] == metrics.CONTENT_TYPE
+        assert response.headers["Content-Type"] == CONTENT_TYPE
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert int(response.headers["Content-Length"]) == len(response.body)
@@ -989,6 +992,6 @@ def test_every_field_is_told() -> None:
     kinds = "rig|pools|devices|chains|fans"
     for kind, names in re.findall(rf"^\| `({kinds})` \| ([^|]+) \|", readme, re.MULTILINE):
         told[kind] += re.findall(r"`(\w+)`", names)
-    classes = (metrics.Rig, metrics.Pool, metrics.Device, metrics.Chain, metrics.Fan)
+    classes = (Rig, Pool, Device, Chain, Fan)
     fields = [sorted(field.name for field in dataclasses.fields(found)) for found in classes]
     assert {kind: sorted(names) for kind, names in told.items()} == dict(zip(kinds.split("|"), fields))

@@ -27,8 +27,9 @@ from pathlib import Path
 
 import pollers
 
-from chi import metrics
+import chi as package
 from chi.app import Settings
+from chi.status import firmware
 
 HERE = Path(__file__).resolve().parent
 POLLERS = 64
@@ -378,7 +379,7 @@ def scrape(rounds, requests):
     The simulated miner takes its time, at times more, at times less; here its reply comes from the fast one.
     """
     say("scrape")
-    request = json.dumps({"command": metrics.next_request({})}).encode()
+    request = json.dumps({"command": firmware.next_request({})}).encode()
     with contextlib.ExitStack() as stack:
         with simulated_miner() as port:
             reply = stack.enter_context(tempfile.NamedTemporaryFile())
@@ -410,10 +411,10 @@ IMPORT = """if True:
     import chi.app
     print(time.process_time() - begin)
     assert chi.__file__.startswith(sys.argv[1]), chi.__file__
-    assert "chi.metrics" not in sys.modules, "serving imports metrics"
+    assert "chi.status" not in sys.modules, "serving imports what monitoring needs"
     if "metrics" in sys.argv:
         begin = time.process_time()
-        import chi.metrics
+        from chi.status import firmware, history, prometheus
         print(time.process_time() - begin)
 """
 
@@ -441,11 +442,11 @@ class Without(ast.NodeTransformer):
 def packages(folder):
     """Copy chi as it is, and as it would be without monitoring; return where the two are."""
     whole, without = folder / "whole", folder / "without"
-    installed = Path(metrics.__file__).parent
+    installed = Path(package.__file__).parent
     for copy in whole, without:
         shutil.copytree(installed, copy / "chi", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("metrics.py", "dashboard.html"):
-        (without / "chi" / name).unlink()
+    shutil.rmtree(without / "chi" / "status")
+    (without / "chi" / "dashboard.html").unlink()
     module = without / "chi" / "app.py"
     transformer = Without()
     tree = transformer.visit(ast.parse(module.read_text(encoding="utf-8")))

@@ -22,12 +22,13 @@ from typing import Any, Callable
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route, expect
 
-from chi import demo, metrics
+from chi import demo
 from chi.miner import replies
+from chi.status.model import Rig, Status
 from tests.conftest import Chi, request
 from tests.e2e.browser.chromium import AXE, CHROMIUM, FLAGS, Site
 from tests.miner import HOLD, ScriptedMiner, Step
-from tests.test_metrics import FIRMWARES, GOLDEN, NOW
+from tests.status.golden import FIRMWARES, GOLDEN, NOW
 from tests.test_scrape import miner_like
 
 TOKEN = "correct-horse-battery-staple"
@@ -288,10 +289,10 @@ class Made:
         return [json.dumps(whole).encode() + b"\0"]
 
 
-def made_up(ago: float) -> metrics.Rig:
+def made_up(ago: float) -> Rig:
     """How a made-up miner was so many seconds ago, in an hour that ended well."""
     wave = math.sin(ago / 150) + 0.5 * math.sin(ago / 37)
-    return metrics.Rig(
+    return Rig(
         hashrate=99.5e12 * (1 + 0.02 * wave) * (0.67 if 1500 < ago < 1900 else 1),
         temperature=71 + 2 * math.sin(ago / 500),
         shares_accepted=float(20000 - int(ago / 11)),
@@ -300,12 +301,12 @@ def made_up(ago: float) -> metrics.Rig:
     )
 
 
-def fill(chi: Chi, rig: Callable[[float], metrics.Rig | None] = made_up, seconds: int = 3585) -> float:
+def fill(chi: Chi, rig: Callable[[float], Rig | None] = made_up, seconds: int = 3585) -> float:
     """Give chi a history: `rig` tells how the miner was so many seconds ago. Return the time of its end."""
     now = time.monotonic()
     for ago in range(seconds, -1, -15):
         found = rig(float(ago))
-        chi.monitor.history.add(now - ago, metrics.Status(rig=found) if found else None)
+        chi.monitor.history.add(now - ago, Status(rig=found) if found else None)
     return now
 
 
@@ -743,12 +744,12 @@ def test_a_share_gets_late_while_nobody_asks(tab: Open, serve: Serve, miner: Scr
 # --- Plots ----------------------------------------------------------------------------------------
 
 
-def eventful(ago: float) -> metrics.Rig | None:
+def eventful(ago: float) -> Rig | None:
     """An hour in which the miner did not answer for ten minutes, and was started anew after that."""
     if 1800 < ago <= 2400:
         return None
     counted = 20000 - int(ago / 11) if ago > 900 else int((900 - ago) / 11)
-    return metrics.Rig(
+    return Rig(
         hashrate=100e12 + ago * 1e9,
         temperature=60 + ago / 360,
         shares_accepted=float(counted),
@@ -1691,7 +1692,7 @@ def test_plots_fill_their_places(
     miner.script = script
     chi = serve(miner.port, history=60)
     if filled:
-        fill(chi, lambda ago: metrics.Rig(hashrate=1e12))
+        fill(chi, lambda ago: Rig(hashrate=1e12))
     page = tab(chi)
     widths = """() => [...document.querySelectorAll('svg')].filter((each) => each.checkVisibility())
         .map((each) => [each.clientWidth, each.viewBox.baseVal.width])"""

@@ -20,7 +20,8 @@ from typing import Any, Callable
 
 import pytest
 
-from chi import demo, metrics
+from chi import demo
+from chi.status.model import Rig, Status
 from tests.conftest import Chi
 
 ARTEFACTS = Path(__file__).parents[3] / ".venv-e2e" / "artefacts"
@@ -292,14 +293,14 @@ def fill(chi: Chi) -> None:
     """Make up what the miner said in the last hour."""
     now = time.monotonic()
     for ago in range(3585, 0, -15):
-        rig = metrics.Rig(
+        rig = Rig(
             hashrate=100e12,
             temperature=70 + ago % 100 / 25,
             shares_accepted=2100.0 - ago // 10,
             shares_rejected=9.0,
             shares_stale=5.0,
         )
-        chi.monitor.history.add(now - ago, metrics.Status(rig))
+        chi.monitor.history.add(now - ago, Status(rig))
 
 
 def marks(browser: Other) -> list[int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from prometheus import Miner, Prometheus, example, wait_until
 
-from chi import metrics
+from chi.status.prometheus import MINER_FAMILIES
 from tests.conftest import Process
 from tests.test_monitoring import alerts, queries
 
@@ -77,7 +77,7 @@ def test_scrape_is_taken(rig: Rig) -> None:
         found["metric"]: (found["type"], found["help"])
         for found in rig.prometheus.api("targets/metadata", match_target='{job="chi"}')
     }
-    helps = {family.name: family.help for family in metrics.MINER_FAMILIES}
+    helps = {family.name: family.help for family in MINER_FAMILIES}
     assert rig.names() - SCRAPE - {"cgminer_command_success"} <= helps.keys()
     for name in rig.names() & helps.keys():
         assert told[name] == ("counter" if name.endswith("_total") else "gauge", helps[name])

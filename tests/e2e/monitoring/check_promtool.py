@@ -12,7 +12,7 @@ from prometheus import MONITORING, example
 
 from tests.conftest import Chi
 from tests.miner import ScriptedMiner
-from tests.test_metrics import FIRMWARES
+from tests.status.golden import FIRMWARES
 from tests.test_monitoring import queries
 from tests.test_scrape import miner_like
 
