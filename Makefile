@@ -27,9 +27,10 @@ test: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready lint ## linters
 	@echo "== newest dependencies, with coverage and the built wheel"
 	.venv-newest/bin/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-lint: .venv-newest/.ready ## ruff and mypy
+lint: .venv-newest/.ready ## ruff, mypy and the layering
 	.venv-newest/bin/ruff check
 	.venv-newest/bin/mypy
+	.venv-newest/bin/lint-imports
 
 bench: .venv-wheel/.ready ## what chi costs, against a bare bottle + waitress application (about 3 minutes)
 	.venv-wheel/bin/python tests/bench/bench.py

@@ -43,12 +43,13 @@ setup(
     ],
     packages=["chi", "chi.miner", "chi.server", "chi.status", "chi.status.firmware"],
     package_data={"chi": ["*.html", "py.typed"]},
-    python_requires=">=3.9",
+    python_requires=">=3.11",
     # Nothing more: the appliance's flash is small, and these two are packaged wherever it runs.
     install_requires=["bottle>=0.12.23", "waitress>=2.1.2"],
     extras_require={
         # coverage 7.10 is the first that measures the processes which the tests start.
-        "test": ["pytest>=8", "pytest-cov>=7", "coverage>=7.10", "hypothesis>=6", "ruff>=0.12", "mypy>=1.15"],
+        "test": ["pytest>=8", "pytest-cov>=7", "coverage>=7.10", "hypothesis>=6", "pytest-xdist>=3",
+                 "ruff>=0.12", "mypy>=1.15", "import-linter>=2"],
     },
     entry_points={"console_scripts": ["chi-server = chi.cli:main"]},
 )

@@ -12,10 +12,10 @@ import logging
 import os
 import re
 import socket
-import time
 from typing import Any
 
 from chi.bounds import MAX_TOKEN, MIN_TOKEN
+from chi.clock import CLOCK, Clock
 from chi.errors import ChiError, quote
 from chi.miner.reports import REPORTS
 from chi.settings import Settings
@@ -35,7 +35,8 @@ class Policy:
     constructor says what is wrong with the token file.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock = CLOCK) -> None:
+        self._clock = clock
         self._settings = settings
         self._reports = REPORTS.union(settings.report)
         own_name = socket.gethostname().lower()
@@ -118,7 +119,7 @@ class Policy:
 
     def _log_wrong_token(self, address: str) -> None:
         self._wrong_tokens += 1
-        now = time.monotonic()
+        now = self._clock.now()
         if now >= self._log_next:
             log.warning("wrong token from %s (%d since the last such line)", address, self._wrong_tokens)
             self._wrong_tokens, self._log_next = 0, now + LOG_PAUSE

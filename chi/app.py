@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
-from typing import Any, Callable, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 import bottle
 
@@ -104,6 +104,7 @@ class Handlers:
     def __init__(self, settings: Settings, policy: Policy, sites: Sites) -> None:
         self._settings = settings
         self._policy = policy
+        self._clock = sites.clock
         self._counters = sites.counters
         self._miner = sites.site.miner
         self._monitor = sites.site.monitor
@@ -146,7 +147,7 @@ class Handlers:
         with contextlib.suppress(ChiError):  # which Miner has counted
             status, commands = self._monitor.scrape(client)
         figures = {**counted(self._counters), **process_figures()}
-        took = time.monotonic() - client.arrived
+        took = self._clock.now() - client.arrived
         own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
         body = prometheus.prometheus(status, own, self._settings.metrics_pool_user)
         headers = [("Content-Type", prometheus.CONTENT_TYPE), *JSON_HEADERS[1:]]
@@ -166,7 +167,7 @@ class Handlers:
 
     def history(self) -> bottle.HTTPResponse:
         """GET /history.json: what the miner told in the last minutes. It is not asked."""
-        return self._document(self._monitor.history.to_json(time.monotonic(), time.time()))
+        return self._document(self._monitor.history.to_json(self._clock.now(), self._clock.epoch()))
 
     def dashboard(self) -> bottle.HTTPResponse:
         """GET /dashboard: the page, which reads the two above."""

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from chi import __version__
 from chi.access import Policy
 from chi.app import create_app
+from chi.clock import CLOCK, Clock
 from chi.miner.wire import host_and_port
 from chi.server.channels import access_log
 from chi.server.listening import open_sockets
@@ -117,10 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build(settings: Settings, policy: Policy, listening: Sequence[socket.socket]) -> Loop:
+def build(
+    settings: Settings, policy: Policy, listening: Sequence[socket.socket], clock: Clock = CLOCK
+) -> Loop:
     """Return the event loop with everything that it carries."""
-    loop = Loop(settings, Notifier(os.environ))
-    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier)
+    loop = Loop(settings, Notifier(os.environ), clock)
+    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock)
     loop.carry(create_app(settings, policy, sites), sites, listening)
     loop.threads.submit(socket.getfqdn, policy.learn_name)
     return loop

@@ -32,9 +32,9 @@ import sys
 import threading
 import time
 from binascii import crc32
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 VERSION = "4.11.1"
 MODEL = "Simulated miner"

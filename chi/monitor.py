@@ -10,8 +10,10 @@ import contextlib
 import functools
 import logging
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
+from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError, quote
 from chi.miner.asking import Client, Miner, Parked
 from chi.miner.replies import parse_json
@@ -33,13 +35,21 @@ class Monitor:
     """
 
     def __init__(
-        self, settings: Settings, miner: Miner, *, warns: bool, looks: bool, tell: Callable[[], None]
+        self,
+        settings: Settings,
+        miner: Miner,
+        *,
+        warns: bool,
+        looks: bool,
+        tell: Callable[[], None],
+        clock: Clock = CLOCK,
     ) -> None:
         self._settings = settings
         self._miner = miner
+        self._clock = clock
         self._warns = warns
         self._tell = tell
-        self._look_at = time.monotonic() if looks else float("inf")
+        self._look_at = clock.now() if looks else float("inf")
         self._healthy = "answers"  # how a miner is described that does
         self._since = ""  # since when the miner is down
         self._probed, self._probe_at = False, float("inf")
@@ -48,7 +58,7 @@ class Monitor:
         self._firmware = ""
         self._refused: frozenset[str] = frozenset()
         self._newest: tuple[float, Any] = (float("-inf"), None)  # when it was asked for, and the Status
-        self.sample_at = time.monotonic() + FIRST_SAMPLE if settings.history else float("inf")
+        self.sample_at = clock.now() + FIRST_SAMPLE if settings.history else float("inf")
 
     @functools.cached_property
     def history(self) -> Any:
@@ -104,7 +114,7 @@ class Monitor:
             raise ChiError("no-summary", why=quote(said) if said else "there is none in its reply")
         # Who tells one by one what it did not tell joined does not join, however it said so.
         self._firmware, self._refused = firmware.recognise(replies, known), frozenset(refused)
-        status = firmware.normalise(replies, time.time())
+        status = firmware.normalise(replies, self._clock.epoch())
         if not sample:
             self._newest = (client.arrived, status)
             # What was asked for somebody else need not be asked again, if it is nearly time.
@@ -148,15 +158,15 @@ class Monitor:
 
     def _miner_changed(self, answers: bool, sentence: str) -> None:
         log.log(logging.INFO if answers else logging.WARNING, "%s", sentence)
-        self._since = time.strftime("%H:%M")
+        self._since = time.strftime("%H:%M", time.localtime(self._clock.epoch()))
         self._tell()
         if answers and self._warns and not self._probed:
-            self._probe_at = time.monotonic() + PROBE_AFTER
+            self._probe_at = self._clock.now() + PROBE_AFTER
 
     def _probe(self) -> None:
         """Ask the miner, once, whether this host may change it, and log what that means."""
         self._probe_at, self._probed = float("inf"), True
-        client = Client(time.monotonic(), self._settings.timeout, b"", lambda: self._log_access(client))
+        client = Client(self._clock.now(), self._settings.timeout, b"", lambda: self._log_access(client))
         with contextlib.suppress(Parked, ChiError):
             self._miner.ask(client, encode_request({"command": "privileged"}), shared=False)
 

@@ -6,12 +6,12 @@ Comes in: Settings and a Policy. Goes out: words on standard output and an exit 
 from __future__ import annotations
 
 import socket
-import time
 from typing import Any
 
 from waitress import wasyncore
 
 from chi.access import Policy
+from chi.clock import CLOCK
 from chi.errors import ChiError
 from chi.miner.asking import TICK
 from chi.miner.replies import parse_json, read_reply
@@ -34,7 +34,7 @@ def ask_once(settings: Settings, command: str) -> Any:
         raise ChiError("unknown-host", miner=name, why=error.strerror) from None
     while not outcomes:
         wasyncore.loop(timeout=TICK, use_poll=True, map=sockets, count=1)
-        now = time.monotonic()
+        now = CLOCK.now()
         if now >= exchange.started + settings.timeout:
             exchange.finish(ChiError("timeout", seconds=settings.timeout))
         elif now >= exchange.heard + QUIET:

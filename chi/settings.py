@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 # int() and float() take more: 8_080, other scripts' digits, nan.
 NUMERAL = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?")

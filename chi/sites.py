@@ -10,6 +10,7 @@ import collections
 from typing import Any, NamedTuple, Protocol
 
 from chi.access import Policy
+from chi.clock import CLOCK, Clock
 from chi.miner.asking import Client, Counters, Miner, Submit
 from chi.monitor import Monitor
 from chi.settings import Settings
@@ -37,13 +38,22 @@ class Sites:
     """The miners of one chi, as the event loop sees them."""
 
     def __init__(
-        self, settings: Settings, policy: Policy, sockets: dict[int, Any], submit: Submit, notifier: Notifier
+        self,
+        settings: Settings,
+        policy: Policy,
+        sockets: dict[int, Any],
+        submit: Submit,
+        notifier: Notifier,
+        clock: Clock = CLOCK,
     ) -> None:
+        self.clock = clock
         self.counters: Counters = collections.Counter()
         self._notifier = notifier
         self._state = ""  # what systemd was told last
-        miner = Miner(settings, sockets, submit, self.counters)
-        monitor = Monitor(settings, miner, warns=policy.is_open, looks=notifier.listens, tell=self._tell)
+        miner = Miner(settings, sockets, submit, self.counters, clock)
+        monitor = Monitor(
+            settings, miner, warns=policy.is_open, looks=notifier.listens, tell=self._tell, clock=clock
+        )
         self.site = Site(miner, monitor)
 
     def ask_again(self, client: Client) -> bool:

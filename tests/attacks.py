@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterable, Iterator
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 POSITIONS: dict[str, Callable[[str], str]] = {

@@ -6,7 +6,8 @@ import http.client
 import socket
 import struct
 import threading
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from tests.conftest import Response
 
@@ -88,7 +89,7 @@ class Wire:
         self.sock.settimeout(seconds)
         try:
             self.sock.recv(1, socket.MSG_PEEK)
-        except socket.timeout:
+        except TimeoutError:
             return True
         return False
 

@@ -11,14 +11,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any, Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from chi import demo
 from chi.access import Policy
 from chi.cli import build
+from chi.clock import CLOCK, Clock
 from chi.server.listening import open_sockets
 from chi.settings import Settings
 from tests.miner import ScriptedMiner
@@ -56,16 +57,29 @@ def request(port: int, path: str, method: str = "GET", body: bytes | None = None
         connection.close()
 
 
+class StillClock:
+    """A clock that stands still until Chi.advance() moves it: `Chi(port, clock=StillClock().clock)`."""
+
+    def __init__(self, epoch: float = 1_700_000_000.0) -> None:
+        self.seconds = 1000.0
+        self.clock = Clock(self.now, lambda: epoch + self.seconds)
+
+    def now(self) -> float:
+        """Seconds."""
+        return self.seconds
+
+
 class Chi:
     """A Loop on a free port of 127.0.0.1, in a thread of this process."""
 
-    def __init__(self, miner_port: int, **settings: Any) -> None:
+    def __init__(self, miner_port: int, clock: Clock | None = None, **settings: Any) -> None:
         # Without history: a slow test would find its samples among the requests to the miner.
         usual = {"http_port": 0, "listen": ("127.0.0.1",), "api_port": miner_port, "history": 0}
         settings = {**usual, **settings}
         self.settings = Settings(**settings)
-        self.policy = Policy(self.settings)
-        self.loop = build(self.settings, self.policy, open_sockets(self.settings))
+        self.policy = Policy(self.settings, clock or CLOCK)
+        self.clock = clock or CLOCK
+        self.loop = build(self.settings, self.policy, open_sockets(self.settings), self.clock)
         self.miner, self.monitor = self.loop.sites.site
         self.port = int(self.loop.servers[0].effective_port)
         self._thread = threading.Thread(target=self.loop.run, daemon=True)
@@ -78,6 +92,11 @@ class Chi:
     def request(self, path: str, method: str, body: bytes | None = None, **headers: str) -> Response:
         """Make any request."""
         return request(self.port, path, method, body, **headers)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on a clock that stands still otherwise: see StillClock."""
+        self.clock.now.__self__.seconds += seconds
+        self.loop.wake()
 
     def stop(self) -> None:
         """Stop and wait for the end."""

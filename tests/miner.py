@@ -8,9 +8,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Callable, Union
 
 CAPTURES = Path(__file__).parent / "data" / "captures"
 
@@ -20,7 +19,7 @@ HOLD = "hold"  # leave it open until the peer or the miner closes
 SHUT = "shut"  # end the stream, but wait for the peer to close
 
 # bytes are sent; a number is a pause in seconds; an Event is waited for; a function gets the socket.
-Step = Union[bytes, float, str, threading.Event, Callable[[socket.socket], object]]
+Step = bytes | float | str | threading.Event | Callable[[socket.socket], object]
 Script = Callable[[bytes], Iterable[Step]]
 
 

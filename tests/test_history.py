@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import html.parser
+import itertools
 import json
 import logging
 import math
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
@@ -159,7 +161,7 @@ def test_samples_follow_each_other(sampler: Callable[..., Any], miner: ScriptedM
     due(chi)
     assert history.wait(3)["shares_accepted"][0] > 0
     times = list(history._times)
-    assert all(later - earlier > 0.19 for earlier, later in zip(times, times[1:]))
+    assert all(later - earlier > 0.19 for earlier, later in itertools.pairwise(times))
 
 
 def test_history_json(sampler: Callable[..., Any], miner: ScriptedMiner) -> None:

@@ -18,13 +18,15 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
 from chi import __version__, app
 from chi.bounds import MAX_REPLY
+from chi.clock import Clock
 from chi.errors import DENIALS
 from chi.miner import wire
 from chi.miner.wire import Addresses
@@ -52,7 +54,7 @@ Samples = dict[tuple[str, str], float]
 @pytest.fixture
 def golden_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of chi stands at the golden files' time: it stands in for that of a miner that has none."""
-    monkeypatch.setattr("chi.monitor.time", types.SimpleNamespace(**{**vars(time), "time": lambda: NOW}))
+    monkeypatch.setattr("tests.conftest.CLOCK", Clock(epoch=lambda: NOW))
 
 
 def firmware_of(golden: str) -> str:

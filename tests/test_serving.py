@@ -16,17 +16,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
-from chi.bounds import EVICT_AHEAD
+from chi.bounds import EVICT_AHEAD, HEADER_TIME
 from chi.server.listening import listen, open_sockets
+from chi.server.loop import CLEAN_EVERY
 from chi.settings import Settings
 from tests.client import Background, Wire
-from tests.conftest import Chi, Process
+from tests.conftest import Chi, Process, StillClock
 from tests.miner import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
@@ -216,17 +217,22 @@ def test_limit_reached_by_waiting_clients_is_no_dead_end(
 
 
 def test_request_that_never_ends_is_ended(
-    chi: Chi, monkeypatch: pytest.MonkeyPatch, wires: Callable[..., list[Wire]]
+    serve: Callable[..., Chi], miner: ScriptedMiner, wires: Callable[..., list[Wire]]
 ) -> None:
     """A connection that drips a request for too long is closed, while idle ones stay."""
-    monkeypatch.setattr("chi.server.channels.HEADER_TIME", 0.3)
-    server = chi.loop.servers[0]
-    server.adj.cleanup_interval = server.next_channel_cleanup = 0
+    chi = serve(miner.port, clock=StillClock().clock)
     idle, slow, body = wires(chi.port, 3)
     assert idle.ask("GET /healthz").status == 200
     body.send(body.head("POST / HTTP/1.1", "Content-Length: 100"))
     with dripping([slow, body], 0.05):
-        assert seconds(lambda: slow.ended() and body.ended()) > 0.2
+        assert idle.ask("GET /healthz").status == 200
+        chi.advance(HEADER_TIME - 1)
+        assert idle.ask("GET /healthz").status == 200
+        assert slow.silent()
+        assert body.silent()
+        chi.advance(CLEAN_EVERY)
+        assert slow.ended()
+        assert body.ended()
     assert idle.ask("GET /healthz").status == 200
 
 

@@ -10,8 +10,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any, Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from waitress import wasyncore

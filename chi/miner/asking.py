@@ -15,10 +15,11 @@ from __future__ import annotations
 import collections
 import logging
 import socket
-import time
-from typing import Any, Callable, Union
+from collections.abc import Callable
+from typing import Any
 
 from chi.bounds import LARGE, MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError
 from chi.miner.replies import Reply, read_reply
 from chi.miner.wire import QUIET, Addresses, Exchange, host_and_port, look_up
@@ -30,7 +31,7 @@ SILENCE = 0.5  # a miner this long without a sign of life may be asked once more
 TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
 
 Key = tuple[bytes, bool]  # the encoded request, and whether the reply is wanted indented
-Outcome = Union[Reply, ChiError]
+Outcome = Reply | ChiError
 # Since the start: what is counted (an attribute of prometheus.Own), and of which kind.
 Counters = collections.Counter[tuple[str, str]]
 Submit = Callable[[Callable[[], Any], Callable[[Any], None]], None]
@@ -44,7 +45,7 @@ class Parked(BaseException):
 
 
 class Client:
-    """One HTTP request that may wait for the miner. Times are those of time.monotonic()."""
+    """One HTTP request that may wait for the miner. Times are those of Clock.now()."""
 
     __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "raw", "resume")
 
@@ -91,10 +92,16 @@ class Miner:
     """
 
     def __init__(
-        self, settings: Settings, sockets: dict[int, Any], submit: Submit, counters: Counters
+        self,
+        settings: Settings,
+        sockets: dict[int, Any],
+        submit: Submit,
+        counters: Counters,
+        clock: Clock = CLOCK,
     ) -> None:
         self.name = host_and_port(settings.api_host, settings.api_port)
         self.counters = counters
+        self._clock = clock
         # Called when the miner comes or goes: whether it answers, and a sentence that says so.
         self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
         self._settings = settings
@@ -244,7 +251,7 @@ class Miner:
         self._sent = now
         if not question.shared:
             self._forget()
-        exchange = Exchange(self.name, question.key[0], self._sockets, landed)
+        exchange = Exchange(self.name, question.key[0], self._sockets, landed, self._clock)
         question.exchanges.append(exchange)
         self._exchanges.append(exchange)
         if self._addresses:
@@ -345,4 +352,4 @@ class Miner:
 
     def _forget(self) -> None:
         self._held.clear()
-        self.changed = time.monotonic()
+        self.changed = self._clock.now()

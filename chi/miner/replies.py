@@ -16,7 +16,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from typing import Any, Callable, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 from chi.bounds import MAX_BRACKETS, MAX_DEPTH
 from chi.errors import ChiError, quote

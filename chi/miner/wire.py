@@ -14,10 +14,11 @@ import errno
 import logging
 import os
 import socket
-import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from chi.bounds import LARGE, MAX_REPLY, MAX_REQUEST
+from chi.clock import CLOCK, Clock
 from chi.errors import ChiError
 from chi.miner.replies import ENCODER, parse_json, read_reply
 
@@ -57,7 +58,7 @@ class Exchange:
     """One request on one connection, carried by the event loop (`sockets`: descriptor to object).
 
     Ends with one call of `landed(self, outcome)`: the reply's bytes without the NUL, or a ChiError.
-    `asked` is when the request was sent, `heard` the last sign of life, in seconds of time.monotonic().
+    `asked` is when the request was sent, `heard` the last sign of life, in seconds of `clock`.
     """
 
     accepting = False  # for wasyncore: not a listening socket
@@ -68,9 +69,11 @@ class Exchange:
         request: bytes,
         sockets: dict[int, Any],
         landed: Callable[[Exchange, bytes | ChiError], None],
+        clock: Clock = CLOCK,
     ) -> None:
+        self._clock = clock
         self.request = request
-        self.started = self.heard = time.monotonic()
+        self.started = self.heard = clock.now()
         self.asked: float | None = None
         self._miner = miner
         self._sockets = sockets
@@ -137,7 +140,7 @@ class Exchange:
 
     def _send(self) -> None:
         assert self._socket is not None
-        now = time.monotonic()
+        now = self._clock.now()
         try:
             self._socket.send(self.request)  # whole: a new socket's buffer holds more than MAX_REQUEST
         except BlockingIOError:  # not connected yet
@@ -179,7 +182,7 @@ class Exchange:
     # What came.
 
     def _received(self, chunk: bytes) -> None:
-        self.heard = time.monotonic()
+        self.heard = self._clock.now()
         nul = chunk.find(0)
         self._data += chunk if nul < 0 else chunk[:nul]
         if len(self._data) > MAX_REPLY:

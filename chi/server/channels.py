@@ -12,7 +12,6 @@ import logging
 import re
 import resource
 import socket
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +31,7 @@ from chi.bounds import (
     MAX_HEADER,
     SPARE_DESCRIPTORS,
 )
+from chi.clock import Clock
 from chi.miner.asking import Client, Parked
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
 
@@ -69,7 +69,7 @@ class Request(HTTPRequestParser):
         whole = not self.header_plus and self.body_rcv is None
         count: int = super().received(data)
         if self.completed:
-            self.arrived = time.monotonic()
+            self.arrived = self.adj.clock.now()
             self.expect_continue = False  # there is nothing to go on with; waitress would wait for it
             if whole and self.body_rcv is None:
                 self.raw = data[:count]
@@ -137,7 +137,7 @@ def account(task: Task | BadRequestTask) -> None:
     if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
         command = "(odd)"
     address, method = task.channel.addr[0], request.command or "-"
-    took = time.monotonic() - request.client.arrived
+    took = task.channel.adj.clock.now() - request.client.arrived
     access_log.info("%s %s %s %s %.4f s", address, method, command, task.status[:3], took)
 
 
@@ -154,11 +154,11 @@ class Channel(HTTPChannel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.began = time.monotonic()
+        self.began = self.adj.clock.now()
 
     def received(self, data: bytes) -> bool:
         if self.request is None:
-            self.began = time.monotonic()
+            self.began = self.adj.clock.now()
         received: bool = super().received(data)
         return received
 
@@ -170,7 +170,7 @@ class Channel(HTTPChannel):
             super().service()
         except Parked:
             return
-        self.began = time.monotonic()
+        self.began = self.adj.clock.now()
 
     def readable(self) -> bool:
         return bool(self.lingering or super().readable())
@@ -184,7 +184,7 @@ class Channel(HTTPChannel):
     def handle_close(self) -> None:
         # Closed at once, what the client sends would be answered with a reset, and it would lose our answer.
         if self.refused and self.connected and not self.lingering:
-            self.lingering = time.monotonic() + LINGER
+            self.lingering = self.adj.clock.now() + LINGER
             self.will_close = False
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
@@ -200,6 +200,15 @@ class Channel(HTTPChannel):
         if self.delayed and not self.total_outbufs_len:
             self.delayed = False
             self.server.task_dispatcher.resume(self)
+
+    @property
+    def last_activity(self) -> float:
+        """When something was last received or sent; waitress sets it."""
+        return self._active
+
+    @last_activity.setter
+    def last_activity(self, _: float) -> None:  # waitress's own is the time of day, which may be set
+        self._active: float = self.adj.clock.now()
 
     @property
     def has_unread(self) -> bool:
@@ -219,6 +228,7 @@ class Server(TcpWSGIServer):
     """A listening socket."""
 
     channel_class = Channel
+    next_channel_cleanup = float("inf")  # waitress would go by the time of day, which may be set
 
     def pull_trigger(self) -> None:
         """Handlers run in the loop: it need not be woken."""
@@ -244,24 +254,23 @@ class Server(TcpWSGIServer):
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
         for channel in self.active_channels.values():
-            late = channel.request is not None and time.monotonic() - channel.began > HEADER_TIME
-            if late or 0 < channel.lingering < time.monotonic():
+            late = channel.request is not None and now - channel.began > HEADER_TIME
+            if late or 0 < channel.lingering < now:
                 channel.will_close = True
 
 
-def server_adjustments(listening: Sequence[socket.socket]) -> Adjustments:
+def server_adjustments(listening: Sequence[socket.socket], clock: Clock) -> Adjustments:
     """Waitress's settings for an appliance on a LAN."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return Adjustments(
+    adjustments = Adjustments(
         sockets=list(listening),
         ident="chi",
         # Nothing is accepted beyond; Server.handle_accept sees to it that this is not reached by idling.
         connection_limit=wanted - SPARE_DESCRIPTORS,
         channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
-        cleanup_interval=10,
         asyncore_use_poll=True,  # select() fails past descriptor 1023
         log_socket_errors=False,  # a client that goes is no event
         max_request_header_size=MAX_HEADER,
@@ -271,3 +280,5 @@ def server_adjustments(listening: Sequence[socket.socket]) -> Adjustments:
         outbuf_high_watermark=1 << 40,
         clear_untrusted_proxy_headers=False,  # chi believes REMOTE_ADDR and no header
     )
+    adjustments.clock = clock
+    return adjustments

@@ -10,12 +10,12 @@ import collections
 import contextlib
 import logging
 import socket
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from waitress import wasyncore
 
+from chi.clock import CLOCK, Clock
 from chi.miner.asking import TICK, Client
 from chi.server.channels import Channel, Server, server_adjustments
 from chi.server.systemd import Notifier
@@ -27,6 +27,7 @@ log = logging.getLogger("chi")
 
 # These need no miner: they are answered first.
 OWN_PATHS = frozenset({"/healthz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt"})
+CLEAN_EVERY = 10.0  # how often idle and late connections are looked at
 GRACE = 0.3  # how long after SIGTERM an idle connection may still send a request
 DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
 SLICE = 0.01  # how long the loop answers before it looks for new requests
@@ -35,19 +36,21 @@ SLICE = 0.01  # how long the loop answers before it looks for new requests
 class Loop:
     """The event loop and what it carries; for waitress, its task dispatcher."""
 
-    def __init__(self, settings: Settings, notifier: Notifier) -> None:
+    def __init__(self, settings: Settings, notifier: Notifier, clock: Clock = CLOCK) -> None:
+        self.clock = clock
         self.sockets: dict[int, Any] = {}  # wasyncore's map
         self.threads = Threads(settings.threads, self.wake)
         self.notifier = notifier
         self._timeout = settings.timeout
         self._ready: collections.deque[Channel] = collections.deque()
+        self._clean_at = clock.now() + CLEAN_EVERY
         self._stopping, self._notified_stop = float("inf"), False
 
     def carry(self, app: Any, sites: Sites, listening: Sequence[socket.socket]) -> None:
         """Take the WSGI application, the miners that it serves, and the sockets to serve it on."""
         self.sites = sites
         self._listening = listening
-        adjustments = server_adjustments(listening)
+        adjustments = server_adjustments(listening, self.clock)
         self.servers = [
             Server(
                 app,
@@ -88,7 +91,7 @@ class Loop:
 
     def stop(self) -> None:
         """Begin to end run(): nothing new is accepted, and what is in flight gets DRAIN seconds."""
-        self._stopping = min(self._stopping, time.monotonic())
+        self._stopping = min(self._stopping, self.clock.now())
         self.wake()
 
     def run(self) -> None:
@@ -99,8 +102,10 @@ class Loop:
         while not self._drained():
             wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
             self.threads.deliver()
-            self._serve(time.monotonic() + SLICE)
-            now = time.monotonic()
+            self._serve(self.clock.now() + SLICE)
+            now = self.clock.now()
+            if now >= self._clean_at:
+                self._clean(now)
             timeout = min(self.sites.turn(now), self.notifier.ping(now))
             if self.stopping:
                 timeout = TICK
@@ -108,8 +113,14 @@ class Loop:
                 timeout = 0.0
         wasyncore.close_all(self.sockets)
 
+    def _clean(self, now: float) -> None:
+        """Have each server close what is idle, late or lingers too long."""
+        self._clean_at = now + CLEAN_EVERY
+        for server in self.servers:
+            server.maintenance(now)
+
     def _serve(self, until: float) -> None:
-        while self._ready and time.monotonic() < until:
+        while self._ready and self.clock.now() < until:
             channel = self._ready.popleft()
             try:
                 self._answer(channel)
@@ -132,7 +143,7 @@ class Loop:
         """After stop(): whether all is answered and sent, or time is up."""
         if not self.stopping:
             return False
-        since = time.monotonic() - self._stopping
+        since = self.clock.now() - self._stopping
         if not self._notified_stop:
             self._notified_stop = True
             self.notifier.send("STOPPING=1")

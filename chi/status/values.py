@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 # --- Values ---------------------------------------------------------------------------------------
 
 Entry = Mapping[str, Any]  # an object of a reply's section
 Replies = Mapping[str, Any]  # a command's own parsed reply, by command
-Reader = Callable[[Any], Optional[float]]
+Reader = Callable[[Any], float | None]
 
 NUMBER = re.compile(r"\s*[-+]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,3})?\s*")
 # About 2**64, an unsigned -1: what counters say when nothing was counted (Best Share on Antminers).

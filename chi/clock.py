@@ -1,0 +1,17 @@
+"""The time, as it is handed to every room that needs it; tests hand in one of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Clock(NamedTuple):
+    """`now` is for durations, in seconds, and never set back; `epoch` is seconds since 1970, and may jump."""
+
+    now: Callable[[], float] = time.monotonic
+    epoch: Callable[[], float] = time.time
+
+
+CLOCK = Clock()
