@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chi import access, cli
@@ -1668,15 +1668,6 @@ def send_and_read(port: int, data: bytes) -> bytes:
     return received
 
 
-EXAMPLES = settings(
-    max_examples=400,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-@EXAMPLES
 @given(
     method=st.sampled_from(["GET", "GET", "POST", "POST", "HEAD", "PUT", "GETPOST"]),
     target=TARGET,
@@ -1710,7 +1701,6 @@ def test_read_only_sends_reports_alone(
     assert not received.startswith(b"HTTP/1.1 500"), received
 
 
-@EXAMPLES
 @given(body=BODY)
 def test_read_only_sends_reports_alone_of_a_body(playground: tuple[Chi, ScriptedMiner], body: bytes) -> None:
     """Whatever a body says, the miner is sent reports or nothing."""
@@ -1723,7 +1713,6 @@ def test_read_only_sends_reports_alone_of_a_body(playground: tuple[Chi, Scripted
     assert (received[9:12] == b"200") == (len(miner.requests) == 1)
 
 
-@EXAMPLES
 @given(
     data=st.lists(
         st.one_of(

@@ -29,9 +29,9 @@ from chi.status.history import SAMPLE_INTERVAL, SAMPLED, History
 from chi.status.model import Status
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
+from tests.miner.test_asking import settle
 from tests.scripted import CLOSE, HOLD, ScriptedMiner, Step, free_port
 from tests.status.golden import FIRMWARES, GOLDEN, columns, replies_of
-from tests.miner.test_asking import settle
 from tests.test_monitor import (
     JOINED,
     NO_SUMMARY,

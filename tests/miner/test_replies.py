@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chi.app import read_body
@@ -25,7 +25,6 @@ SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
 HEADLESS = b',"id":1}'
 
 # As many examples as there is time for; no deadline, for a machine may be busy.
-PROPERTY = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def captures() -> dict[str, bytes]:
@@ -1046,7 +1045,6 @@ def test_any_damaged_document(damage: str) -> None:
     """Any document, damaged in any places by a row of the table, comes out valid, equal, and so named."""
     repair, find = DAMAGES[damage]
 
-    @settings(PROPERTY, max_examples=40)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         text = data.draw(replies(damage))
@@ -1077,7 +1075,6 @@ def check_anything(data: bytes) -> Reply | None:
     return None
 
 
-@settings(PROPERTY, max_examples=200)
 @given(st.data())
 def test_any_damages_together(data: st.DataObject) -> None:
     """Damaged by several rows at once, a document comes out valid and says the same, or is refused."""
@@ -1090,7 +1087,6 @@ def test_any_damages_together(data: st.DataObject) -> None:
         assert said(reply.body.decode()) == said(text)
 
 
-@settings(PROPERTY, max_examples=200)
 @given(st.data())
 def test_any_damaged_document_that_was_cut(data: st.DataObject) -> None:
     """A damaged document that was cut, too, is refused."""
@@ -1101,7 +1097,6 @@ def test_any_damaged_document_that_was_cut(data: st.DataObject) -> None:
     refusal(reply[: data.draw(st.integers(0, len(reply) - 1))])
 
 
-@settings(PROPERTY, max_examples=200)
 @given(replies())
 def test_any_document(text: str) -> None:
     """Any document passes byte for byte, and its indented form is that of Python's json."""
@@ -1117,7 +1112,6 @@ FRAGMENTS = [
 ]
 
 
-@settings(PROPERTY, max_examples=300)
 @given(
     st.one_of(
         st.binary(max_size=60),
@@ -1130,7 +1124,6 @@ def test_random_bytes(data: bytes) -> None:
     check_anything(data)
 
 
-@settings(PROPERTY, max_examples=300)
 @given(
     st.sampled_from(sorted(captures())),
     st.lists(

@@ -223,7 +223,7 @@ def test_request_that_never_ends_is_ended(
     chi = serve(miner.port, clock=StillClock().clock)
     idle, slow, body = wires(chi.port, 3)
     assert idle.ask("GET /healthz").status == 200
-    body.send(body.head("POST / HTTP/1.1", "Content-Length: 100"))
+    body.send(body.head("POST / HTTP/1.1", "Content-Length: 10000"))
     with dripping([slow, body], 0.05):
         assert idle.ask("GET /healthz").status == 200
         chi.advance(HEADER_TIME - 1)

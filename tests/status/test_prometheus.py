@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 
 import pytest
 
@@ -14,8 +12,6 @@ from chi.status.values import succeeded
 from tests.status.golden import FIRMWARES, GOLDEN, one, own, parse, replies_of, status
 
 SECRETS = ("wallet", "worker", "letmein")
-PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is not installed")
 
 # --- Golden files -------------------------------------------------------------------------------
 
@@ -72,18 +68,6 @@ def test_every_family_is_in_some_golden_file() -> None:
         commands={"summary": True})))}  # fmt: skip
     assert names == {"cgminer_up", *(family.name for family in MINER_FAMILIES),
                      *(name for name, *_ in OWN_FAMILIES)}  # fmt: skip
-
-
-@needs_promtool
-@pytest.mark.parametrize("firmware", [*FIRMWARES, "down"])
-def test_promtool_has_nothing_to_say(firmware: str) -> None:
-    """Prometheus's own linter finds no fault."""
-    told = None if firmware == "down" else status(firmware)
-    text = prometheus(told, own(commands={"summary": True}), pool_user=True)
-    assert PROMTOOL is not None
-    command = [PROMTOOL, "check", "metrics"]
-    done = subprocess.run(command, input=text, capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_a_miner_that_is_down_has_no_series() -> None:

@@ -13,8 +13,8 @@ from prometheus import MONITORING, example
 from tests.conftest import Chi
 from tests.scripted import ScriptedMiner
 from tests.status.golden import FIRMWARES
-from tests.test_monitoring import queries
 from tests.test_monitor import miner_like
+from tests.test_monitoring import queries
 
 
 def promtool(*arguments: str | Path, text: bytes = b"") -> str:
