@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(not OPENWRT.exists(), reason="no packaging/ in t
 
 # Settings without an option in /etc/config/chi, and why.
 NOT_IN_UCI = {
+    "allow": "the firewall's zones say who reaches chi",
     "listen": "interface gives the addresses",
     "threads": "the default is right for a device",
     "max_age": "for those who know what they give up",
