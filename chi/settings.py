@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +57,31 @@ def origin(text: str) -> str:
     return re.sub(r"^(http(?=:.*:80$)|https(?=:.*:443$))(.*):[0-9]+$", r"\1\2", text.lower())
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def plain_address(text: str) -> Address:
+    """Return an address without zone, and as IPv4 if it is IPv4 in IPv6 (::ffff:192.0.2.1); ValueError."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def network(text: str) -> Network:
+    """Convert for argparse an address or a network (CIDR), in the form of plain_address()."""
+    host, slash, length = text.partition("/")
+    try:
+        found = ipaddress.ip_network(host.partition("%")[0] + slash + length, strict=False)
+        plain = plain_address(host)
+        if plain.version < found.version and found.prefixlen >= 96:  # ::ffff:0:0/96 holds all of IPv4
+            found = ipaddress.ip_network((int(plain), found.prefixlen - 96), strict=False)
+        return found
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an address, nor a network such as 192.168.0.0/16"
+        ) from None
+
+
 def option(names: str, default: Any, **keywords: Any) -> Any:
     """Return a field of Settings that is also an option; `keywords` are argparse's."""
     return dataclasses.field(default=default, metadata={"names": names.split(), **keywords})
@@ -81,6 +107,10 @@ class Settings:
     listen: tuple[str, ...] = option(
         "--listen", (), metavar="ADDRESS", type=filled, action="append",
         help="Address or host name to serve on, may be given again (default: every interface)",
+    )  # fmt: skip
+    allow: tuple[Network, ...] = option(
+        "--allow", (), metavar="NETWORK", type=network, action="append",
+        help="Let this address or network, such as 192.168.0.0/16, connect and no other, may be given again",
     )  # fmt: skip
     # Below the 5 s that Telegraf and others wait.
     timeout: float = option(

@@ -41,7 +41,7 @@ from tests.attacks import (
 )
 from tests.client import Wire
 from tests.commands import COMMANDS, PRIVILEGED, REPORTS
-from tests.conftest import Chi, Process, Response
+from tests.conftest import Chi, Process, Response, StillClock
 from tests.scripted import HEALTHY, ScriptedMiner
 
 TOKEN = "correct-horse-battery-staple"
@@ -583,15 +583,18 @@ def test_token_is_compared_in_constant_time(
     assert compared == [(TOKEN[:5].encode(), TOKEN.encode()), (b"", TOKEN.encode())]
 
 
-def test_wrong_tokens_are_logged_at_a_bounded_rate(locked: Chi, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_tokens_are_logged_at_a_bounded_rate(
+    serve: Callable[..., Chi], miner: ScriptedMiner, token_file: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """However many wrong tokens come, there is one line in a while, with the address, without the token."""
     caplog.set_level(logging.DEBUG)
+    locked = serve(miner.port, clock=StillClock().clock, token_file=token_file)
     secret = "not-the-right-token-at-all"
     for _ in range(50):
         locked.get("/quit", Authorization=f"Bearer {secret}", X_Forwarded_For="203.0.113.9")
     (line,) = [record.getMessage() for record in caplog.records if "token" in record.getMessage()]
     assert line == "wrong token from 127.0.0.1 (1 since the last such line)"
-    locked.policy._log_next = 0.0  # the pause is over
+    locked.advance(10.1)
     locked.get("/quit", Authorization=f"Bearer {secret}")
     assert "wrong token from 127.0.0.1 (50 since the last such line)" in caplog.text
     assert secret not in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import re
 import socket
@@ -63,6 +64,11 @@ GOOD = [
     (["-w", "8081", "-p", "4029", "-a", "rig"], {"http_port": 8081, "api_port": 4029, "api_host": "rig"}),
     (["--listen", "127.0.0.1"], {"listen": ("127.0.0.1",)}),
     (["--listen", "127.0.0.1", "--listen=::1"], {"listen": ("127.0.0.1", "::1")}),
+    (["--allow", "::1"], {"allow": (ipaddress.ip_network("::1/128"),)}),
+    (
+        ["--allow", "192.168.1.7/16", "--allow=::ffff:10.0.0.0/104"],
+        {"allow": (ipaddress.ip_network("192.168.0.0/16"), ipaddress.ip_network("10.0.0.0/8"))},
+    ),
     (["--timeout", "0.1"], {"timeout": 0.1}),
     (["--timeout=3600"], {"timeout": 3600.0}),
     (["--threads", "1"], {"threads": 1}),
@@ -128,6 +134,10 @@ BAD = [
     *(("--threads", value) for value in ("0", "65", "-1", "2.5", "many", "")),
     *(("--log-level", value) for value in ("verbose", "INFO", "", "2")),
     *((name, value) for name in ("--report", "--host") for value in NAMES),
+    *(
+        ("--allow", value)
+        for value in ("", "*", "lan", "10/8", "10.0.0.0/33", "10.0.0.0/", "::/129", "10.0.0.1 ", "010.0.0.1")
+    ),
     *(
         ("--cors-origin", value)
         for value in ("", "grafana.lan", "http://", "http://a/", "http://a b", "ftp://a", "*", "null")

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not OPENWRT.exists(), reason="no packaging/ in t
 NOT_IN_UCI = {
     "service": "how the package starts chi",
     "open": "read_only '0' says so",
+    "allow": "the firewall's zones say who reaches chi",
     "listen": "interface gives the addresses",
     "threads": "the default is right for a device",
     "max_age": "for those who know what they give up",

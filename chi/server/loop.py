@@ -10,7 +10,7 @@ import collections
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from waitress import wasyncore
@@ -49,9 +49,16 @@ class Loop:
         self._clean_at = clock.now() + CLEAN_EVERY
         self._stopping, self._notified_stop = float("inf"), False
 
-    def carry(self, app: Any, sites: Sites, listening: Sequence[socket.socket]) -> None:
-        """Take the WSGI application, the miners that it serves, and the sockets to serve it on."""
+    def carry(
+        self,
+        app: Any,
+        sites: Sites,
+        listening: Sequence[socket.socket],
+        allows: Callable[[str], bool] = lambda address: True,
+    ) -> None:
+        """Take the WSGI application, the miners that it serves, the sockets, and who may connect to them."""
         self.sites = sites
+        self._allows = allows
         self._listening = listening
         adjustments = server_adjustments(listening, self.clock)
         self.servers = [
@@ -75,6 +82,13 @@ class Loop:
             self._ready.appendleft(channel)
         else:
             self._ready.append(channel)
+
+    def allows(self, address: str) -> bool:
+        """Whether a client at this address may connect."""
+        allowed = self._allows(address)
+        if not allowed:
+            self.sites.counters["denied_requests", "source"] += 1
+        return allowed
 
     def count(self, status: str) -> None:
         """Count a response, by its status."""
