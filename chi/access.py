@@ -50,8 +50,9 @@ class Policy:
     @property
     def exposure(self) -> str:
         """What whoever reaches chi can do, in words."""
-        if self._settings.read_only:
-            return "reports only (--read-only)" + (", with the token" if self._settings.private else "")
+        if self._settings.only_reports:
+            with_token = ", with the token" if self._settings.private else ""
+            return f"reports only ({self._settings.only_reports}){with_token}"
         if self._settings.private:
             return "everything, with the token"
         if self._token:
@@ -61,7 +62,18 @@ class Policy:
     @property
     def is_open(self) -> bool:
         """Whether only the miner's API stands between a client and a privileged command."""
-        return not self._token and not self._settings.read_only
+        return not self._token and not self._settings.only_reports
+
+    def allows(self, address: str) -> bool:
+        """The rung before any byte is read: whether this address may connect (--allow)."""
+        networks = self._settings.allow
+        if not networks:
+            return True
+        source = plain_address(address)
+        if any(source in network for network in networks):
+            return True
+        self._warn_of_source(address)
+        return False
 
     def allows(self, address: str) -> bool:
         """The rung before any byte is read: whether this address may connect (--allow)."""
@@ -104,8 +116,8 @@ class Policy:
         if environ["REQUEST_METHOD"] == "POST":
             check_same_site(environ)
         command = quote(str(members.get("command", members.get("cmd", "an encrypted command"))))
-        if self._settings.read_only and not report:
-            raise ChiError("read-only", command=command)
+        if self._settings.only_reports and not report:
+            raise ChiError("read-only", command=command, option=self._settings.only_reports)
         if not report and environ["REQUEST_METHOD"] != "POST" and is_browser(environ):
             raise ChiError("confirm", command=command)
         return report

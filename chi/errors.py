@@ -24,7 +24,7 @@ ERRORS = {
         401,
         "This needs the token: as Authorization: Bearer <token>, or as password (Basic) of any user.",
     ),
-    "read-only": (403, "{command} may change the miner, and chi serves only reports (--read-only)."),
+    "read-only": (403, "{command} may change the miner, and chi serves only reports ({option})."),
     "cross-site": (403, "This was sent by a page of {origin}, not of {host}."),
     "confirm": (403, "{command} may change the miner. A browser has to POST it, which its user confirms."),
     "method": (405, "Only {allow} can be used here."),

@@ -131,6 +131,14 @@ class Settings:
         help="Keep so much for the plots of /dashboard, asking the miner every 15 s; 0 keeps nothing",
     )  # fmt: skip
     read_only: bool = option("--read-only", False, action="store_true", help="Forward only reports")
+    # How the packages start chi: whatever is lost of a configuration, what is left opens nothing.
+    service: bool = option(
+        "--service", False, action="store_true",
+        help="Forward only reports as well, unless --token-file or --open is given",
+    )  # fmt: skip
+    open: bool = option(
+        "--open", False, action="store_true", help="Forward everything; without --service this is the default"
+    )
     report: tuple[str, ...] = option(
         "--report", (), metavar="NAME", type=word, action="append",
         help="Take this command of the miner for a report as well, may be given again",
@@ -161,6 +169,13 @@ class Settings:
     access_log: bool = option("--access-log", False, action="store_true", help="Log each request as well")
 
     @property
+    def only_reports(self) -> str:
+        """The option by which only reports are forwarded; empty if other commands are."""
+        if self.read_only:
+            return "--read-only"
+        return "--service" if self.service and not self.token_file and not self.open else ""
+
+    @property
     def serving_on(self) -> str:
         """Where chi listens, in words."""
         return f"port {self.http_port} of {', '.join(self.listen) or 'every interface'}"
@@ -173,6 +188,8 @@ CONTRADICTIONS: tuple[tuple[Callable[[Settings], bool], str], ...] = (
         lambda it: it.read_only and bool(it.token_file) and not it.private,
         "--token-file has no use beside --read-only, unless --private is given as well",
     ),
+    (lambda it: it.open and it.read_only, "--open and --read-only contradict each other"),
+    (lambda it: it.open and bool(it.token_file), "--open and --token-file contradict each other"),
     (
         lambda it: it.private and bool(it.cors_origin),
         "--cors-origin has no use beside --private: pages of other origins cannot send the token",

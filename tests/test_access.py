@@ -669,6 +669,51 @@ def test_private_and_read_only(serve: Callable[..., Chi], miner: ScriptedMiner, 
     assert chi.get("/summary", **with_token).status == 200
 
 
+@pytest.mark.parametrize("path", ["/quit", "/summary+quit", "/addpool/a,b,c", "/nonsense"])
+def test_a_service_alone_forwards_reports_only(
+    serve: Callable[..., Chi], miner: ScriptedMiner, path: str
+) -> None:
+    """With --service nothing else needs to be said for a privileged command to be refused."""
+    chi = serve(miner.port, service=True)
+    for method in ("GET", "POST"):
+        response = chi.request(path, method)
+        assert (response.status, miner.requests) == (403, [])
+        assert "chi serves only reports (--service)" in response.body.decode()
+    assert chi.get("/summary").status == 200
+    assert not chi.policy.is_open
+    assert chi.policy.exposure == "reports only (--service)"
+
+
+# What the service is started with beside --service, as its configuration may be damaged: no token, not open.
+DAMAGED = [
+    {},
+    {"http_port": 8081},
+    {"report": ("litestats2",)},
+    {"host": ("*",)},
+    {"cors_origin": ("http://grafana.lan:3000",)},
+    {"read_only": True},
+]
+
+
+@pytest.mark.parametrize("rest", DAMAGED, ids=str)
+def test_a_service_fails_closed(rest: dict[str, Any]) -> None:
+    """Whatever else is said, a service without a token and --open forwards reports only."""
+    assert Settings(service=True, **rest).only_reports
+
+
+def test_a_service_forwards_what_it_is_told_to(
+    serve: Callable[..., Chi], miner: ScriptedMiner, token_file: str
+) -> None:
+    """A token, or --open, is what a service needs to forward more; each lets through what it says."""
+    with_token = serve(miner.port, service=True, token_file=token_file)
+    assert_denied(miner, with_token.get("/quit"), 401, NEEDS_TOKEN)
+    assert with_token.get("/quit", Authorization=f"Bearer {TOKEN}").status == 200
+    open_ = serve(miner.port, service=True, open=True)
+    assert open_.policy.is_open
+    assert open_.get("/quit").status == 200
+    assert miner.commands == ["quit", "quit"]
+
+
 REFUSED_FILES = {
     "empty": (b"", 0o600, "it is empty"),
     "blank": (b" \n\n", 0o600, "it is empty"),

@@ -80,6 +80,8 @@ GOOD = [
     (["--history=0"], {"history": 0}),
     (["--history", "1440"], {"history": 1440}),
     (["--read-only"], {"read_only": True}),
+    (["--service"], {"service": True}),
+    (["--open"], {"open": True}),
     (["--report", "litestats2"], {"report": ("litestats2",)}),
     (["--report", "a", "--report", "b-c.d_e"], {"report": ("a", "b-c.d_e")}),
     (["--token-file", "/etc/chi.token"], {"token_file": "/etc/chi.token"}),

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.skipif(not OPENWRT.exists(), reason="no packaging/ in t
 
 # Settings without an option in /etc/config/chi, and why.
 NOT_IN_UCI = {
+    "service": "how the package starts chi",
+    "open": "read_only '0' says so",
     "allow": "the firewall's zones say who reaches chi",
     "listen": "interface gives the addresses",
     "threads": "the default is right for a device",

@@ -218,6 +218,11 @@ class Channel(HTTPChannel):
         except OSError:
             return False
 
+    def silent_for(self, seconds: float) -> bool:
+        """Whether nothing was asked for so long, and nothing is being received, answered or sent."""
+        receiving = self.request is not None or self.has_unread
+        return self.idle and not receiving and self.adj.clock.now() - self.began >= seconds
+
     @property
     def idle(self) -> bool:
         """Whether it can be closed with no answer lost."""

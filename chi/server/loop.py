@@ -28,8 +28,11 @@ log = logging.getLogger("chi")
 # These need no miner: they are answered first.
 OWN_PATHS = frozenset({"/healthz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt"})
 CLEAN_EVERY = 10.0  # how often idle and late connections are looked at
-GRACE = 0.3  # how long after SIGTERM an idle connection may still send a request
-DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
+# After SIGTERM, in seconds. A client that keeps its connection is told by its next response that it was the
+# last on it. Those that ask every second get there; who has not asked for PATIENCE will hardly do so now.
+GRACE = 0.3  # how long a connection without a request may send one at the least
+PATIENCE = 1.2
+DRAIN = 2.5  # how long what is in flight, or half received, may take; the services allow 5 s and more
 SLICE = 0.01  # how long the loop answers before it looks for new requests
 
 
@@ -169,5 +172,6 @@ class Loop:
             return True
         channels = [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
         for channel in channels:
-            channel.will_close = channel.will_close or (since >= GRACE and channel.idle)
+            if since >= GRACE and channel.silent_for(PATIENCE):
+                channel.will_close = True
         return not channels
