@@ -35,6 +35,14 @@ def test_json_of_each_firmware(firmware: str) -> None:
 # What Prometheus works out of its samples: it stamps each with the time, has max() of sensors and pools, and
 # divides. The page and others that read one status have it done for them.
 JSON_ALONE = {"uptime", "time", "last_share", "share_interval", "temperature"}
+# Fields that no firmware's file fills yet
+UNFILLED = {
+    "rig": {"firmware", "host_name", "algorithm", "state", "hashrate_1m", "hashrate_5m", "hashrate_15m",
+            "hashrate_24h", "hashrate_expected", "power_limit", "efficiency", "environment_temperature",
+            "errors"},
+    "pool": {"vendor", "rejected_reasons", "response_time"}, "device": set(),
+    "chain": {"state", "hashrate_expected", "voltage", "chips_expected"}, "fan": {"duty"},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("firmware", FIRMWARES)
@@ -58,8 +66,10 @@ def test_json_says_what_metrics_say(firmware: str) -> None:
             for name in (*family.info, *(attribute for attribute, _ in family.values))}  # fmt: skip
     for kind, records in ((kind, told[kind]) for kind in ("pools", "devices", "chains", "fans")):
         for record in records:
-            assert {(kind[:-1], name) for name in record} - used == {(kind[:-1], kind[:-1])}
-    assert {("rig", name) for name in told["rig"]} - used == {("rig", name) for name in JSON_ALONE}
+            assert {(kind[:-1], name) for name in record} - used == {
+                (kind[:-1], name) for name in {kind[:-1]} | UNFILLED[kind[:-1]]}  # fmt: skip
+    alone = JSON_ALONE | UNFILLED["rig"]
+    assert {("rig", name) for name in told["rig"]} - used == {("rig", name) for name in alone}
 
 
 def test_every_family_is_in_some_golden_file() -> None:
