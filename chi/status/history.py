@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import statistics
 from array import array
 from typing import Any
 
@@ -138,8 +137,8 @@ class History:
 
     def usual(self) -> float | None:
         """Return the hashrate that is usual in the last day, pauses left out; None if too little is known."""
-        rates = self._ranges["24h"].hashing()
-        return statistics.median(rates) if len(rates) >= ENOUGH else None
+        rates = sorted(self._ranges["24h"].hashing())
+        return rates[len(rates) // 2] if len(rates) >= ENOUGH else None
 
     def to_json(self, now: float, epoch: float, span: str = "") -> dict[str, Any]:
         """Return what /history.json says; `epoch` is what `now` is in seconds since 1970.

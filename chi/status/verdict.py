@@ -62,7 +62,7 @@ def judge(previous: Verdict | None, status: Status | None, history: History | No
     """Return the verdict on a miner after a look at it.
 
     `previous` is the verdict before, None at the first look. `history`, if there is one, tells then what the
-    miner usually does; later the verdict remembers by itself. `now` is in seconds by a clock that never jumps.
+    miner usually does; later the verdict remembers by itself. `now` is seconds by a clock that never jumps.
     """
     before = previous or Verdict(None, now)
     memory = before.memory
