@@ -22,7 +22,7 @@ from chi.cli import build
 from chi.clock import CLOCK, Clock
 from chi.server.listening import open_sockets
 from chi.settings import Settings
-from tests.miner import ScriptedMiner
+from tests.scripted import ScriptedMiner
 
 
 @dataclasses.dataclass

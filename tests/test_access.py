@@ -42,7 +42,7 @@ from tests.attacks import (
 from tests.client import Wire
 from tests.commands import COMMANDS, PRIVILEGED, REPORTS
 from tests.conftest import Chi, Process, Response
-from tests.miner import HEALTHY, ScriptedMiner
+from tests.scripted import HEALTHY, ScriptedMiner
 
 TOKEN = "correct-horse-battery-staple"
 MOZILLA = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"

@@ -22,7 +22,7 @@ from chi import __version__, cli
 from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
-from tests.miner import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")

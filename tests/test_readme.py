@@ -20,7 +20,7 @@ from chi.server.loop import OWN_PATHS
 from chi.settings import Settings
 from chi.status.history import MAX_SAMPLES, SAMPLE_INTERVAL, History
 from tests.conftest import Process
-from tests.test_replies import REPAIRABLE
+from tests.miner.test_replies import REPAIRABLE
 
 TREE = Path(__file__).parent.parent
 README = (TREE / "README.md").read_text(encoding="utf-8")

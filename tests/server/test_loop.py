@@ -28,7 +28,7 @@ from chi.server.loop import CLEAN_EVERY
 from chi.settings import Settings
 from tests.client import Background, Wire
 from tests.conftest import Chi, Process, StillClock
-from tests.miner import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 EXPECTED = re.compile(

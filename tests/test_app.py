@@ -14,7 +14,7 @@ from chi.bounds import MAX_BODY, MAX_DEPTH, MAX_REQUEST
 from chi.server import channels
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
-from tests.miner import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
 
 JSON = "application/json; charset=utf-8"
 OWN = ("/healthz", "/readyz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt")

@@ -29,10 +29,10 @@ from chi.status.history import SAMPLE_INTERVAL, SAMPLED, History
 from chi.status.model import Status
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
-from tests.miner import CLOSE, HOLD, ScriptedMiner, Step, free_port
+from tests.scripted import CLOSE, HOLD, ScriptedMiner, Step, free_port
 from tests.status.golden import FIRMWARES, GOLDEN, columns, replies_of
-from tests.test_coalescing import settle
-from tests.test_scrape import (
+from tests.miner.test_asking import settle
+from tests.test_monitor import (
     JOINED,
     NO_SUMMARY,
     REQUESTS,

@@ -18,7 +18,7 @@ from chi.app import read_body
 from chi.bounds import MAX_DEPTH
 from chi.errors import ChiError
 from chi.miner.replies import STRING_REPAIRS, STRUCTURE_REPAIRS, Reply, read_reply
-from tests.miner import CAPTURES
+from tests.scripted import CAPTURES
 
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
 # What `+` alone brings, from all three: the one captured reply that is no JSON.
@@ -627,7 +627,7 @@ import itertools, threading
 from chi.app import read_body
 from chi.errors import ChiError
 from chi.miner.replies import read_reply
-from tests.test_replies import NESTINGS
+from tests.miner.test_replies import NESTINGS
 
 def texts():
     for nesting in NESTINGS.values():
