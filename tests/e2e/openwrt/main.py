@@ -30,15 +30,24 @@ from device import Device, Record  # noqa: E402
 from report import Report  # noqa: E402
 from stdlib import DEPENDS, available, owner  # noqa: E402
 
-MOST_BYTES = 250_000
+MOST_BYTES = 320_000
 ADDRESSES = "192.168.1.1 fd00:1::1"
 TOKEN = "correct-horse-battery"
 DEFAULTS = [
-    "/usr/bin/python3", "/usr/lib/chi/chi-server", "--listen=192.168.1.1", "--listen=fd00:1::1",
-    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--timeout=4", "--history=60",
-    "--read-only",
+    "/usr/bin/python3", "/usr/lib/chi/chi-server",
+    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--timeout=4", "--threads=4",
+    "--max-age=0", "--history=60", "--read-only", "--log-level=info",
+    "--listen=192.168.1.1", "--listen=fd00:1::1",
 ]  # fmt: skip
+LISTS = ("report", "host", "cors_origin")
+# Values that are good and bad: for chi-server, for the init script and for LuCI's page.
+VALUES = HERE / "values.json"
 ONCE_LOGGED = r"daemon\.err chi: [^\n]+\n"
+
+
+def quoted(text: str) -> str:
+    """A value as it is written in UCI."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def ask(path: str, method: str = "GET", body: bytes | None = None, **given: Any) -> tuple[int, Any]:
@@ -88,7 +97,7 @@ def scripted_miner(port: int, reply: bytes) -> Iterator[None]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-# --- The package ----------------------------------------------------------------------------------
+# --- The package -----------------------------------------------------------------------------------
 
 
 class Package:
@@ -168,13 +177,24 @@ class Package:
         with tarfile.open(self.device.package / "data.tar.gz") as archive:
             names = {member.name for member in archive if not member.isdir()}
         modules = {name for name in names if name.startswith("./usr/lib/chi/chi/")}
-        sources = {path.name for path in (TREE / "chi").iterdir() if path.suffix in (".py", ".html")}
-        assert modules == {f"./usr/lib/chi/chi/{re.sub('py$', 'pyc', name)}" for name in sources}, modules
+        found = (path for path in (TREE / "chi").rglob("*.*") if path.suffix in (".py", ".html"))
+        sources = {str(path.relative_to(TREE)) for path in found} - {"chi/demo.py"}
+        assert modules == {f"./usr/lib/chi/{re.sub('py$', 'pyc', name)}" for name in sources}, modules
         assert not [name for name in names if name.endswith(".py")]
         feed = PACKAGING / "chi/files"
         for name, place in (("chi.init", "etc/init.d/chi"), ("chi.config", "etc/config/chi")):
             assert (self.device.root / place).read_bytes() == (feed / name).read_bytes(), name
         return f"{len(names)} files"
+
+    def small(self) -> str:
+        """The byte code is without docstrings and columns, by the Makefile's exported variables."""
+        code = (self.device.root / "usr/lib/chi/chi/settings.pyc").read_bytes()
+        source = (TREE / "chi/settings.py").read_text()
+        assert source[3:30].encode() not in code, "the docstring is there"
+        variables = ("PYTHONNODEBUGRANGES:=1", "PYTHONOPTIMIZE:=2")
+        makefile = (PACKAGING / "chi/Makefile").read_text()
+        assert all(f"export {variable}\n" in makefile for variable in variables)
+        return f"settings.pyc has {len(code)} bytes"
 
     def again(self) -> str:
         """Built with another mask, time zone and folder: the same bytes."""
@@ -204,7 +224,7 @@ class Package:
         return said
 
 
-# --- The init script ------------------------------------------------------------------------------
+# --- The init script -------------------------------------------------------------------------------
 
 
 class Init:
@@ -248,6 +268,7 @@ class Init:
         wanted = [
             ["set", "env", "PYTHONDONTWRITEBYTECODE=1"],
             ["set", "user", "chi"],
+            ["set", "group", "chi"],
             ["set", "limits", "core=0", "nofile=1024"],
             ["set", "respawn", "3600", "5", "0"],
             ["set", "stderr", "1"],
@@ -262,18 +283,28 @@ class Init:
         return f"{len(record.calls)} calls"
 
     def jail(self) -> str:
-        """With ujail: a read-only root of /usr/lib and the token; names need the resolver's files as well."""
+        """With ujail: a read-only root of /usr/lib and the token."""
         record = self.start("")
         assert record.all("jail") == [["chi", "log", "ronly"]], record.calls
         assert record.all("mount") == [["/usr/lib"]]
         assert record.all("set", "no_new_privs") == [["1"]]
-        named = self.start("option api_host 'miner.lan'")
-        assert named.all("mount") == [["/usr/lib"], ["/etc/hosts", "/etc/resolv.conf"]], named.calls
         assert self.start("option api_host 'fd00:1::2'").all("mount") == [["/usr/lib"]]
         bare = self.start("", jail=False)
         assert bare.command == DEFAULTS, bare.calls
         assert not bare.all("jail") + bare.all("mount") + bare.all("set", "no_new_privs")
         return "and none without it"
+
+    def resolver(self) -> str:
+        """For a miner with a name: the resolver's files in the jail, and a restart when they have changed."""
+        files = ["/etc/hosts", "/etc/resolv.conf"]
+        for jail in (True, False):
+            named = self.start("option api_host 'miner.lan'", jail=jail)
+            assert named.all("mount") == ([["/usr/lib"], files] if jail else []), named.calls
+            assert named.parameter("file")[-2:] == files
+            reload = ["interface.*.up", "2000", "/etc/init.d/chi", "reload"]
+            assert named.all("trigger", "raw") == [reload], named.calls
+        assert not self.start("").all("trigger", "raw")
+        return "also without a jail"
 
     def values(self) -> str:
         """Good values become the options of that name."""
@@ -284,13 +315,23 @@ class Init:
             "option api_host 'fd00:1::2'": "--api_host=fd00:1::2",
             "option api_port '1'": "--api_port=1",
             "option timeout '3600'": "--timeout=3600",
+            "option timeout '1.5'": "--timeout=1.5",
+            "option threads '64'": "--threads=64",
+            "option max_age '0.5'": "--max-age=0.5",
+            "option log_level 'debug'": "--log-level=debug",
+            "option metrics_pool_user 'on'": "--metrics-pool-user",
+            "list cors_origin 'http://grafana.lan:3000'; list cors_origin 'https://[fd00::1]'":
+                "--cors-origin=http://grafana.lan:3000 --cors-origin=https://[fd00::1]",
+            "option api_host 'fe80::1%br-lan'": "--api_host=fe80::1%br-lan",
             "option history '0'": "--history=0",
             "option history '1440'": "--history=1440",
             "list report 'temps'; list report 'x-1.y_2'": "--report=temps --report=x-1.y_2",
-            "option report 'temps fans'": "--report=temps --report=fans",
+            "option report 'temps'": "--report=temps",
             "list host 'rig.example.org'; list host '*'": "--host=rig.example.org --host=*",
             "option interface 'lan guest'": "--listen=192.168.1.1 --listen=192.168.2.1 --listen=fd00:1::1",
             "list interface 'guest'; list interface 'lan'": "--listen=192.168.1.1 --listen=192.168.2.1",
+            # Not said twice, and not a comment.
+            "option http_port '8081'; option http_port '8082' # '": "--http_port=8082",
             "option read_only 'yes'": "--read-only",
             "option http_port ''": "--http_port=8080",
         }
@@ -309,51 +350,102 @@ class Init:
     def bad_values(self) -> str:
         """One line in the log; what runs goes on, and what does not run learns its triggers."""
         rows = {
-            "option http_port 'abc'": "option http_port 'abc' is not valid",
-            "option http_port '80'": "option http_port '80' is not valid",
-            "option http_port '-1'": "option http_port '-1' is not valid",
-            "option http_port '0x1F90'": "option http_port '0x1F90' is not valid",
-            "option http_port '65536'": "option http_port '65536' is not valid",
-            "option api_host 'a b'": "option api_host 'a b' is not valid",
-            "option api_host '$(reboot)'": "option api_host '$(reboot)' is not valid",
-            "option api_port '0'": "option api_port '0' is not valid",
-            "option timeout '0'": "option timeout '0' is not valid",
-            "option timeout '1.5'": "option timeout '1.5' is not valid",
-            "option timeout 'soon'": "option timeout 'soon' is not valid",
-            "option history '-1'": "option history '-1' is not valid",
-            "option history '1441'": "option history '1441' is not valid",
-            "option history 'abc'": "option history 'abc' is not valid",
-            "option history '08'": "option history '08' is not valid",
-            "option history '1e3'": "option history '1e3' is not valid",
-            "option history '010'": "option history '010' begins with 0",
-            "option http_port '012345'": "option http_port '012345' begins with 0",
-            "option enabled 'maybe'": "option enabled or read_only is neither 0 nor 1",
-            "option read_only 'TRUE'": "option enabled or read_only is neither 0 nor 1",
-            "option interface 'lan;reboot'".replace(";", "&"): "'lan&reboot' is not the name of a network",
-            "list host 'http://rig'": "report or host 'http://rig' is not a single name",
-            "list report 'a+b'; list report 'c'": "report or host 'a+b' is not a single name",
-            "option token_file '/none'": "option token_file '/none' is not valid (file)",
+            "option enabled 'maybe'": "option enabled 'maybe' is neither 0 nor 1",
+            "option read_only 'TRUE'": "option read_only 'TRUE' is neither 0 nor 1",
+            "option interface 'lan&reboot'": "option interface 'lan&reboot' is not valid",
+            "list host 'http://rig'": "list host 'http://rig' is not valid: it must be a single name or *",
+            "list report 'a+b'; list report 'c'": "list report 'a+b' is not valid: it must be a single name",
+            "option read_only '0'; option token_file '/none'": "option token_file '/none' is not a file",
+            "list http_port '8080'; list http_port '8081'": "option http_port '8080 8081' is not valid",
+            "option http_port '80'": "option http_port '80' is not valid: it must be a whole number",
+            "option log_level 'INFO'": "must be one of debug info warning error",
         }
+        for name, (_, bad) in self._cases().items():
+            what = "list" if name in LISTS else "option"
+            for value in bad:
+                rows[f"{what} {name} {quoted(value)}"] = f"{what} {name} '{value}' is not valid"
+        rows = {config: wanted.replace("\n", " ") for config, wanted in rows.items()}
         for config, wanted in rows.items():
             self._refused(config, wanted)
         self._refused(None, "/etc/config/chi cannot be read")
         self._refused("", "the user chi does not exist", user=False)
         return f"{len(rows) + 2} configurations"
 
+    def same_as_chi_server(self) -> str:
+        """What chi-server takes of a table of values this takes, and nothing that it does not."""
+        count = 0
+        for name, (good, _) in self._cases().items():
+            for value in good:
+                what, option = "list" if name in LISTS else "option", f"--{name.replace('_', '-')}"
+                if name in ("http_port", "api_host", "api_port"):
+                    option = f"--{name}"
+                record = self.start(f"{what} {name} {quoted(value)}")
+                assert f"{option}={value}" in record.command, (name, value, record.log)
+                count += 1
+        return f"{count} values; chi-server is asked about the same table by tests/test_openwrt.py"
+
+    def _cases(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Option: good and bad values."""
+        return {name: (each["good"], each["bad"]) for name, each in json.loads(VALUES.read_text()).items()}
+
+    def syntax(self) -> str:
+        """What UCI cannot read is called that, with the line; nothing starts with the defaults instead."""
+        rows = {
+            "option http_port 9000 x y": "too many arguments: option http_port 9000 x y",
+            "option api_host 'rig; option api_port '1'": "EOF with unterminated ': option api_host 'rig",
+            "option api_host \"rig": "EOF with unterminated \": option api_host \"rig",
+            "optoin http_port '9000'": "invalid command: optoin http_port '9000'",
+            "option http-port '9000'": "invalid character in name field: option http-port '9000'",
+            "option": "insufficient arguments: option",
+        }
+        for config, wanted in rows.items():
+            self._refused(config.replace("rig; ", "rig\n\t"), f"/etc/config/chi: UCI parse error, {wanted}")
+        return f"{len(rows)} of them"
+
+    def ignored(self) -> str:
+        """A section or an option without a meaning is said to be ignored, and chi starts."""
+        other = self.start("option hist '5'\n\nconfig chi 'other'\n\toption http_port '9000'\n\nconfig chi")
+        assert other.command == DEFAULTS, other.log
+        lines = other.log.splitlines()
+        assert len(lines) == 3, other.log
+        for line, what in zip(lines, ("option hist", "section other", r"section @chi\[2\]")):
+            assert re.search(rf"daemon\.warn chi: /etc/config/chi: ({what}) is ignored", line), line
+        return "3 lines"
+
+    def restarts(self) -> str:
+        """A bad configuration at a restart or after a stop, while for procd what ends still runs."""
+        bad = "option http_port 'abc'"
+        self.start("", running=True)
+        for actions in (["restart"], ["stop", "start"], ["stop", "reload"]):
+            self.start("", running=True)
+            for action in actions:
+                record = self.start(bad, running=True, action=action)
+            assert "chi is not started" in record.log, record.log
+            assert record.status != 0
+            assert record.told
+            assert ["trigger", "config", "chi"] in record.calls, record.calls
+            mended = self.start("", running=True, action="reload")
+            assert mended.command == DEFAULTS, mended.calls
+            assert "goes on" in self.start(bad, running=True, action="reload").log
+        return "and it starts when that is mended"
+
     def _refused(self, config: str | None, why: str, **given: Any) -> None:
+        self.start("", action="stop")
         stopped = self.start(config, **given)
         assert re.fullmatch(ONCE_LOGGED, stopped.log), (config, stopped.log)
         assert why in stopped.log, (config, stopped.log)
         assert "chi is not started" in stopped.log, stopped.log
+        assert stopped.status != 0
         assert stopped.told, stopped.calls
         assert not stopped.all("open"), stopped.calls
         assert ["trigger", "config", "chi"] in stopped.calls, stopped.calls
-        for action in ("start", "reload"):
-            running = self.start(config, running=True, action=action, **given)
-            assert re.fullmatch(ONCE_LOGGED, running.log), (config, running.log)
-            assert "goes on as it was" in running.log, running.log
-            assert why in running.log, running.log
-            assert not running.calls, (config, running.calls)
+        self.start("")
+        running = self.start(config, running=True, action="reload", **given)
+        assert re.fullmatch(ONCE_LOGGED, running.log), (config, running.log)
+        assert "goes on as it was" in running.log, running.log
+        assert running.status != 0
+        assert why in running.log, running.log
+        assert not running.calls, (config, running.calls)
 
     def tokens(self) -> str:
         """A token file that chi could not use, or that others can read, does not stop what runs."""
@@ -365,6 +457,10 @@ class Init:
             ((32768, 0), 0o602, TOKEN, "others may read"),
             ((32768, 0), 0o060, TOKEN, "cannot be read by chi"),
             ((32768, 0), 0o600, "short", "shorter than 16 characters"),
+            ((32768, 0), 0o600, "x" * 1025, "longer than 1024 characters"),
+            ((32768, 0), 0o600, "correct horse battery", "not one word of printable ASCII"),
+            ((32768, 0), 0o600, "correct-horse-bättery", "not one word of printable ASCII"),
+            ((32768, 0), 0o600, "correct-horse\nbattery-staple", "not one word of printable ASCII"),
         ):
             file.write_text(text + "\n")
             file.chmod(mode)
@@ -383,9 +479,9 @@ class Init:
         os.chown(file, 32768, 0)
         odd = self.device.root / "etc/chi token"
         odd.write_text(TOKEN)
-        self._refused("option read_only '0'; option token_file '/etc/chi token'", "is no plain path")
+        self._refused("option read_only '0'; option token_file '/etc/chi token'", "must be a plain path")
         odd.unlink()
-        return "3 good ones, 7 that are not"
+        return "3 good ones, 11 that are not"
 
     def off(self) -> str:
         """`enabled` 0 stops chi, whatever else is wrong."""
@@ -430,7 +526,7 @@ class Init:
         return "START=95"
 
 
-# --- The service ----------------------------------------------------------------------------------
+# --- The service -----------------------------------------------------------------------------------
 
 
 class Serving:
