@@ -17,6 +17,8 @@ from typing import Any
 from stdlib import available
 
 HERE = Path(__file__).resolve().parent
+TREE = HERE.parent.parent.parent
+PACKAGING = TREE / "packaging/openwrt"
 SHIM = {
     "rc.common": "etc/rc.common",
     "functions.sh": "lib/functions.sh",
