@@ -9,11 +9,14 @@ import argparse
 import dataclasses
 import ipaddress
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
-# int() and float() take more: 8_080, other scripts' digits, nan.
-NUMERAL = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?")
+# int() and float() take more: 8_080, 1e3, 010, other scripts' digits, nan.
+NUMERAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # of a host name
+OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
 
 def number(kind: type, low: float, high: float, what: str) -> Callable[[str], Any]:
@@ -40,7 +43,7 @@ def filled(text: str) -> str:
 
 def word(text: str) -> str:
     """Convert for argparse a name of a command or a host: without a port, a path or a +."""
-    if not re.fullmatch(r"[\w.-]+", text):
+    if not re.fullmatch(r"[\w.-]+", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a single name")
     return text
 
@@ -48,6 +51,34 @@ def word(text: str) -> str:
 def word_or_any(text: str) -> str:
     """Convert for argparse a name, or * for any."""
     return text if text == "*" else word(text)
+
+
+def host_or_address(text: str) -> str:
+    """Convert for argparse a host name or an IP address; IPv6 with or without a zone, without brackets."""
+    if not (is_ip6(text) if ":" in text else is_ip4(text) or is_name(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name or an IP address")
+    return text
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a host name; what ends in a number can be nothing but an address."""
+    ends_in_number = re.fullmatch(r"(.*\.)?[0-9]+\.?", text)
+    return len(text) <= 253 and not ends_in_number and bool(re.fullmatch(rf"({LABEL}\.)*{LABEL}\.?", text))
+
+
+def is_ip4(text: str) -> bool:
+    """Whether a text is an IPv4 address, as everybody writes it."""
+    return bool(re.fullmatch(rf"({OCTET}\.){{3}}{OCTET}", text))
+
+
+def is_ip6(text: str) -> bool:
+    """Whether a text is an IPv6 address, with a zone (fe80::1%eth0) or without."""
+    address, percent, zone = text.partition("%")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
+        return False
+    return not percent or bool(re.fullmatch(r"[\w.-]+", zone, re.ASCII))
 
 
 def origin(text: str) -> str:
@@ -102,8 +133,9 @@ class Settings:
     api_port: int = option("-p --api_port --api-port", 4028, type=SOME_PORT, help="Port used by API server")
     # A literal: "localhost" must be looked up, and may be ::1, where no miner listens.
     api_host: str = option(
-        "-a --api_host --api-host", "127.0.0.1", type=filled, help="Host name/address used by API server"
-    )
+        "-a --api_host --api-host", "127.0.0.1", type=host_or_address,
+        help="Host name/address used by API server",
+    )  # fmt: skip
     listen: tuple[str, ...] = option(
         "--listen", (), metavar="ADDRESS", type=filled, action="append",
         help="Address or host name to serve on, may be given again (default: every interface)",
