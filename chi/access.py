@@ -56,9 +56,19 @@ class Policy:
         return "every command that the miner's API lets this host use (--read-only ends that)"
 
     @property
+    def mode(self) -> str:
+        """What clients may do beyond reports.
+
+        "open": whatever the miner lets this host do; "token": the same with the token; "read-only": nothing.
+        """
+        if self._settings.read_only:
+            return "read-only"
+        return "token" if self._token else "open"
+
+    @property
     def is_open(self) -> bool:
         """Whether only the miner's API stands between a client and a privileged command."""
-        return not self._token and not self._settings.read_only
+        return self.mode == "open"
 
     def learn_name(self, name: object) -> None:
         """Take a name for this machine's own; its FQDN, which may take long to be looked up."""

@@ -26,7 +26,12 @@ from chi.sites import Sites
 log = logging.getLogger("chi")
 
 # These need no miner: they are answered first.
-OWN_PATHS = frozenset({"/healthz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt"})
+OWN_PATHS = frozenset(
+    {
+        *("/healthz", "/history.json", "/access.json"),
+        *("/dashboard", "/manifest.webmanifest", "/favicon.ico", "/robots.txt"),
+    }
+)
 CLEAN_EVERY = 10.0  # how often idle and late connections are looked at
 GRACE = 0.3  # how long after SIGTERM an idle connection may still send a request
 DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
