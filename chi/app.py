@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import urllib.parse
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,7 +17,7 @@ import bottle
 
 from chi import __version__
 from chi.access import Policy
-from chi.errors import DENIALS, ChiError
+from chi.errors import DENIALS, ChiError, quote
 from chi.figures import counted, process_figures
 from chi.miner.replies import ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
@@ -98,6 +99,15 @@ def asks_for(environ: dict[str, Any], name: str) -> bool:
     return bool(query) and any(part.partition("=")[0] == name for part in query.split("&"))
 
 
+def field_of(environ: dict[str, Any], name: str) -> str | None:
+    """Return the text of the query's first field of that name, None if it has none."""
+    for part in environ["QUERY_STRING"].split("&"):
+        found, _, text = part.partition("=")
+        if found == name:
+            return urllib.parse.unquote_plus(text)
+    return None
+
+
 def accepted_age(environ: dict[str, Any]) -> float:
     """Return how old an answer the client takes, in seconds: Cache-Control: max-age (RFC 9111, 5.2.1.1)."""
     control = environ.get("HTTP_CACHE_CONTROL", "").lower()
@@ -140,7 +150,9 @@ class Handlers:
             self._miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}))
         except ChiError as error:
             raise ChiError("not-ready", why=error) from None
-        return respond(Reply(envelope("S", 200, f"miner {self._miner.name} answers")))
+        verdict = self._monitor.verdict
+        said = f"miner {self._miner.name} answers" + (f". {verdict.sentence}" if verdict else "")
+        return respond(Reply(envelope("S", 200, said)))
 
     def metrics(self) -> bottle.HTTPResponse:
         """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error."""
@@ -162,19 +174,28 @@ class Handlers:
 
     def status(self) -> bottle.HTTPResponse:
         """GET /status.json: the miner's state, alike for every firmware."""
+        from chi.status import verdict
         from chi.status.model import to_json
 
         environ = bottle.request.environ
         status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
-        response = self._document(to_json(status, users))
+        now, epoch = self._clock.now(), self._clock.epoch()
+        told = {**to_json(status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
+        response = self._document(told)
         if age >= 1:
             response.set_header("Age", str(int(age)))
         return response
 
     def history(self) -> bottle.HTTPResponse:
-        """GET /history.json: what the miner told in the last minutes. It is not asked."""
-        return self._document(self._monitor.history.to_json(self._clock.now(), self._clock.epoch()))
+        """GET /history.json: what the miner told in the last minutes, or a day. It is not asked."""
+        from chi.status.history import RANGES
+
+        span = field_of(bottle.request.environ, "range")
+        if span is not None and span not in RANGES:
+            raise ChiError("bad-range", range=quote(span), ranges=", ".join(RANGES))
+        now, epoch = self._clock.now(), self._clock.epoch()
+        return self._document(self._monitor.history.to_json(now, epoch, span or ""))
 
     def access(self) -> bottle.HTTPResponse:
         """GET /access.json: what chi lets its clients do, by its settings, whoever asks."""

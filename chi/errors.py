@@ -16,6 +16,7 @@ ERRORS = {
         400,
         'The body is not a request of the API, such as {{"command":"gpu","parameter":"0"}}: {why}.',
     ),
+    "bad-range": (400, "There is no range {range} of the history: it is one of {ranges}, or left out."),
     "unexpected-body": (
         400,
         "A request in the path has no body. Send the API's own request to / or leave the body out.",

@@ -55,11 +55,10 @@ HOUR = "max-age=3600"
 
 
 class Watched(History):
-    """A history whose samples can be waited for; the next one is due in an hour."""
+    """A history whose samples can be waited for."""
 
-    def __init__(self, interval: float = 3600.0) -> None:
-        super().__init__(1440)
-        self.interval = interval
+    def __init__(self) -> None:
+        super().__init__(240)
         self._changed = threading.Condition()
         self._count = 0
 
@@ -78,12 +77,13 @@ class Watched(History):
 
 @pytest.fixture
 def sampler(serve: Callable[..., Chi], miner: ScriptedMiner) -> Callable[..., tuple[Chi, Watched]]:
-    """Serve with a history that is watched, and takes a sample when it is told to."""
+    """Serve with a history that is watched, and takes a small sample when it is told to."""
 
     def start(port: int = miner.port, interval: float = 3600.0, **settings: Any) -> tuple[Chi, Watched]:
         chi = serve(port, **{"history": 60, **settings})
         chi.monitor.sample_at = math.inf
-        chi.monitor.history = history = Watched(interval)
+        chi.monitor.interval, chi.monitor.full_at = interval, math.inf
+        chi.monitor.history = history = Watched()
         return chi, history
 
     return start

@@ -16,6 +16,15 @@ from chi.status.values import exact
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class RigError:
+    """An error that the firmware tells of itself."""
+
+    code: str
+    text: str | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Rig:
     """The miner as a whole, counted since its start.
 
@@ -48,6 +57,12 @@ class Rig:
     last_work: float | None = None
     power: float | None = None
     temperature: float | None = None
+    hashrate_expected: float | None = None
+    hashrate_1m: float | None = None
+    state: str | None = None
+    power_limit: float | None = None
+    algorithm: str | None = None
+    errors: tuple[RigError, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,6 +107,8 @@ class Chain:
     water_temperature: float | None = None
     frequency: float | None = None
     chips: float | None = None
+    chips_expected: float | None = None
+    state: str | None = None
     hardware_errors: float | None = None
 
 
