@@ -60,20 +60,19 @@ class Policy:
         return "every command that the miner's API lets this host use (--read-only ends that)"
 
     @property
+    def mode(self) -> str:
+        """What clients may do beyond reports.
+
+        "open": whatever the miner lets this host do; "token": the same with the token; "read-only": nothing.
+        """
+        if self._settings.only_reports:
+            return "read-only"
+        return "token" if self._token else "open"
+
+    @property
     def is_open(self) -> bool:
         """Whether only the miner's API stands between a client and a privileged command."""
-        return not self._token and not self._settings.only_reports
-
-    def allows(self, address: str) -> bool:
-        """The rung before any byte is read: whether this address may connect (--allow)."""
-        networks = self._settings.allow
-        if not networks:
-            return True
-        source = plain_address(address)
-        if any(source in network for network in networks):
-            return True
-        self._warn_of_source(address)
-        return False
+        return self.mode == "open"
 
     def allows(self, address: str) -> bool:
         """The rung before any byte is read: whether this address may connect (--allow)."""

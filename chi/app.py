@@ -21,7 +21,7 @@ from chi.errors import DENIALS, ChiError, quote
 from chi.figures import counted, process_figures
 from chi.miner.replies import ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
-from chi.pages import confirmation, page, read_dashboard
+from chi.pages import FAVICON, MANIFEST, confirmation, page, read_dashboard
 from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
 from chi.settings import Settings
 from chi.sites import Sites
@@ -75,6 +75,13 @@ def read_body(body: bytes) -> Plan:
     if not any(isinstance(members.get(name), str) for name in ("command", "cmd")) and "enc" not in members:
         raise ChiError("bad-body", why="its command is not a string")
     return Plan(members, encode_request(members))
+
+
+def depth_of(environ: dict[str, Any]) -> int:
+    """Return how many levels the URL is below that of its command: what a browser takes for a level."""
+    encoded = environ["REQUEST_URI"].partition("?")[0].lower().count("%2f")
+    depth: int = environ["chi.path"].count("/") - encoded - 1
+    return depth
 
 
 def scrape_timeout(environ: dict[str, Any]) -> float:
@@ -190,14 +197,24 @@ class Handlers:
         now, epoch = self._clock.now(), self._clock.epoch()
         return self._document(self._monitor.history.to_json(now, epoch, span or ""))
 
+    def access(self) -> bottle.HTTPResponse:
+        """GET /access.json: what chi lets its clients do, by its settings, whoever asks."""
+        return self._document({"mode": self._policy.mode, "private": self._settings.private})
+
     def dashboard(self) -> bottle.HTTPResponse:
-        """GET /dashboard: the page, which reads the two above."""
+        """GET /dashboard: the page, which reads the three above."""
         body, allowed = read_dashboard()
         return page(body, 200, allowed)
 
     def favicon(self) -> bottle.HTTPResponse:
-        """GET /favicon.ico: none; browsers need not ask again today."""
-        return bottle.HTTPResponse(b"", 204, {"Cache-Control": "max-age=86400"})
+        """GET /favicon.ico: for tabs and bookmarks; browsers need not ask again today."""
+        headers = {"Content-Type": "image/x-icon", "Cache-Control": "max-age=86400"}
+        return bottle.HTTPResponse(FAVICON, 200, headers)
+
+    def manifest(self) -> bottle.HTTPResponse:
+        """GET /manifest.webmanifest: how the page is put on a home screen."""
+        headers = {"Content-Type": "application/manifest+json", "Cache-Control": "max-age=86400"}
+        return bottle.HTTPResponse(ENCODER.encode(MANIFEST).encode("ascii"), 200, headers)
 
     def robots(self) -> bottle.HTTPResponse:
         """GET /robots.txt: nothing here is for search engines."""
@@ -232,7 +249,7 @@ class Handlers:
             report = self._policy.judge(environ, plan.members)
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
-                error.page = confirmation(plan.members)
+                error.page = confirmation(plan.members, depth_of(environ))
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
@@ -272,7 +289,9 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
         ("/metrics", handlers.metrics),
         ("/status.json", handlers.status),
         ("/history.json", handlers.history),
+        ("/access.json", handlers.access),
         ("/dashboard", handlers.dashboard),
+        ("/manifest.webmanifest", handlers.manifest),
         ("/favicon.ico", handlers.favicon),
         ("/robots.txt", handlers.robots),
     ):

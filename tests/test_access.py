@@ -618,7 +618,9 @@ PATHS = [
     "/metrics",
     "/status.json",
     "/history.json",
+    "/access.json",
     "/dashboard",
+    "/manifest.webmanifest",
     "/healthz/",
     "/healthz/x",
     "/HEALTHZ",
@@ -1005,9 +1007,8 @@ def test_confirmation_page_is_safe(chi: Chi) -> None:
     assert {tag for tag, _ in page.tags}.isdisjoint(
         {"script", "style", "link", "img", "iframe", "base", "input"}
     )
-    assert not any(
-        name in attributes for _, attributes in page.tags for name in ("src", "href", "action", "style")
-    )
+    assert not any(name in attributes for _, attributes in page.tags for name in ("src", "action", "style"))
+    assert [attributes["href"] for _, attributes in page.tags if "href" in attributes] == ["dashboard"]
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert "autofocus" not in response.body.decode()  # a held key must not press the button
 
@@ -1038,6 +1039,47 @@ def test_confirmation_page_is_escaped(chi: Chi, miner: ScriptedMiner, hostile: s
         page = Page(response.body.decode())
         assert [tag for tag, _ in page.tags] == plain
         assert shown.replace("\r\n", "\n") in page.text.replace("\r\n", "\n")
+    assert miner.requests == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/quit", "//quit", "/switchpool/1", "/switchpool/1/", "/addpool/stratum+tcp://a.example:3333,b/c,%2f"],
+)
+def test_confirmation_page_leads_back(chi: Chi, path: str) -> None:
+    """Its link leads to the dashboard of the same miner, also where a proxy has chi below a path."""
+    page = Page(chi.get(path, User_Agent=MOZILLA).body.decode())
+    (link,) = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    for above in ("", "/miner", "/@rig1"):
+        levels = f"{above}{path}".split("/")[:-1]  # each / begins one, also beside another (WHATWG, URL)
+        *up, name = link.split("/")
+        assert set(up) <= {".."}
+        there = "/".join([*levels[: len(levels) - len(up)], name])
+        assert there.removeprefix("/") == f"{above}/dashboard".removeprefix("/")
+
+
+ACCESS: list[tuple[dict[str, bool], bool, dict[str, Any]]] = [
+    ({}, False, {"mode": "open", "private": False}),
+    ({}, True, {"mode": "token", "private": False}),
+    ({"private": True}, True, {"mode": "token", "private": True}),
+    ({"read_only": True}, False, {"mode": "read-only", "private": False}),
+    ({"read_only": True, "private": True}, True, {"mode": "read-only", "private": True}),
+]
+
+
+@pytest.mark.parametrize(("options", "token", "told"), ACCESS)
+def test_access_is_told(
+    serve: Callable[..., Chi],
+    miner: ScriptedMiner,
+    token_file: str,
+    options: dict[str, bool],
+    token: bool,
+    told: dict[str, Any],
+) -> None:
+    """/access.json tells what clients may do, by the settings, and the miner is not asked."""
+    chi = serve(miner.port, **options, **({"token_file": token_file} if token else {}))
+    response = chi.get("/access.json", Authorization=f"Bearer {TOKEN}")
+    assert (response.status, response.json) == (200, told)
     assert miner.requests == []
 
 

@@ -119,5 +119,5 @@ def test_the_samples_are_told_as_they_are() -> None:
 
 def test_every_own_path_is_told() -> None:
     """The README's table of URLs has chi's own paths."""
-    for path in OWN_PATHS - {"/favicon.ico", "/robots.txt"}:
+    for path in OWN_PATHS - {"/favicon.ico", "/manifest.webmanifest", "/robots.txt"}:
         assert f"`GET {path}`" in README

@@ -26,7 +26,12 @@ from chi.sites import Sites
 log = logging.getLogger("chi")
 
 # These need no miner: they are answered first.
-OWN_PATHS = frozenset({"/healthz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt"})
+OWN_PATHS = frozenset(
+    {
+        *("/healthz", "/history.json", "/access.json"),
+        *("/dashboard", "/manifest.webmanifest", "/favicon.ico", "/robots.txt"),
+    }
+)
 CLEAN_EVERY = 10.0  # how often idle and late connections are looked at
 # After SIGTERM, in seconds. A client that keeps its connection is told by its next response that it was the
 # last on it. Those that ask every second get there; who has not asked for PATIENCE will hardly do so now.
