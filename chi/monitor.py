@@ -132,7 +132,7 @@ class Monitor:
                 refused.add(request)
             else:
                 replies.update(found)
-        if not values.succeeded(replies.get("summary")):
+        if not firmware.answered(replies):
             said = values.text(values.envelope(replies.get("summary")).get("Msg"))
             self._miner.counters["miner_errors", "no-summary"] += 1
             raise ChiError("no-summary", why=quote(said) if said else "there is none in its reply")
@@ -174,8 +174,11 @@ class Monitor:
 
     def _ask_parsed(self, client: Client, command: str) -> Any:
         """Return the parsed reply; None if it is broken, ChiError if it is of no use to ask for others."""
+        from chi.status import values
+
         try:
-            return parse_json(self._miner.ask(client, encode_request({"command": command})).body)
+            body = self._miner.ask(client, encode_request({"command": command})).body
+            return parse_json(body, made=values.one_object)
         except ChiError as error:
             joining_failed = error.name == "closed" and "+" in command
             if error.status in (503, 504) or (error.name in MINER_DOWN and not joining_failed):

@@ -184,7 +184,10 @@ REQUESTS = {  # of the first scrape, and of each later one
         ["version+summary+pools+devs+temps+fans+devdetails+tunerstatus"],
     ),
     "cgminer-4.11.1": ([JOINED], [JOINED]),
-    "luxos": ([JOINED, "temps+fans+power"], ["version+summary+pools+devs+temps+fans+power"]),
+    "luxos": (
+        [JOINED, "temps+fans+power+config+events"],
+        ["version+summary+pools+devs+stats+temps+fans+power+config+events"],
+    ),
     "sgminer-5.1.1": ([JOINED], [JOINED]),
     "whatsminer": (
         [JOINED, "version", "get_version", "summary", "pools", "edevs", "devdetails"],

@@ -38,20 +38,26 @@ class NestingError(ValueError):
     """JSON nested deeper than any thread's stack is sure to bear."""
 
 
-def parse_json(data: bytes, parse_int: Callable[[str], Any] = float) -> Any:
+Pairs = list[tuple[str, Any]]
+
+
+def parse_json(
+    data: bytes, parse_int: Callable[[str], Any] = float, made: Callable[[Pairs], Any] | None = None
+) -> Any:
     """Return what strict JSON (RFC 8259, UTF-8) says; ValueError if it is not, NestingError beyond MAX_DEPTH.
 
-    Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits.
+    Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits. `made`
+    makes an object of its members, which may have one name several times; without it the last counts.
     """
     text = data.decode("utf-8")
     if _too_deep(text):
         raise NestingError(f"nested more than {MAX_DEPTH} levels deep")
-    return _decoder(parse_int).decode(text)
+    return _decoder(parse_int, made).decode(text)
 
 
 @functools.cache
-def _decoder(parse_int: Callable[[str], Any]) -> json.JSONDecoder:
-    return json.JSONDecoder(parse_constant=_no_constant, parse_int=parse_int)
+def _decoder(parse_int: Callable[[str], Any], made: Callable[[Pairs], Any] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_no_constant, parse_int=parse_int, object_pairs_hook=made)
 
 
 def _no_constant(name: str) -> NoReturn:
