@@ -123,7 +123,8 @@ def read_power(module: Module) -> float | None:
     On a Nano 3 the last is its limit, and the one before it the draw.
     """
     supply, limit = module.numbers("PS"), WATTS(module.get("MPO"))
-    place = 5 if NANO_3.match(module.get("Ver")) else 6 if len(supply) > 6 else 4
+    nano_3 = NANO_3.match(module.get("Ver")) or supply[:3] == ["0", "0", "0"]
+    place = 4 if len(supply) < 7 else 5 if nano_3 else 6
     told = WATTS(module.get("WALLPOWER")) or (WATTS(supply[place]) if len(supply) > place else None)
     return None if not told or (limit and told > ABSURD * limit) else told
 
