@@ -168,7 +168,7 @@ class Handlers:
         figures = {**counted(self._counters), **process_figures()}
         took = self._clock.now() - client.arrived
         own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
-        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user)
+        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user, self._monitor.verdict)
         headers = [("Content-Type", prometheus.CONTENT_TYPE), *JSON_HEADERS[1:]]
         return bottle.HTTPResponse(body, 200, headers)
 

@@ -62,6 +62,7 @@ class Monitor:
         # What earlier scrapes found: the firmware, and which joined requests it does not take.
         self._firmware = ""
         self._refused: frozenset[str] = frozenset()
+        self._doubts: frozenset[str] = frozenset()  # the Status' doubts that are in the log
         self._newest: tuple[float, Any] = (float("-inf"), None)  # when it was asked for, and the Status
         self.sample_at = clock.now() + FIRST_SAMPLE if settings.history else float("inf")
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
@@ -139,6 +140,9 @@ class Monitor:
         # Who tells one by one what it did not tell joined does not join, however it said so.
         self._firmware, self._refused = firmware.recognise(replies, known), frozenset(refused)
         status = firmware.normalise(replies, self._clock.epoch())
+        for doubt in frozenset(status.doubts) - self._doubts:
+            log.warning("%s", doubt)
+        self._doubts |= frozenset(status.doubts)
         return status, firmware.command_success(replies, self._firmware)
 
     def _judge(self, asked: float, status: Any) -> None:

@@ -13,13 +13,14 @@ import pytest
 
 import chi
 from chi.status.model import Chain, Fan, Pool, Rig
-from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES
+from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES, VERDICT_FAMILIES
 
 MONITORING = Path(__file__).resolve().parent.parent / "packaging" / "monitoring"
 
 URLS = {"/metrics", "/status.json", "/healthz", "/readyz"}  # of chi's own, those that monitors ask for
 FAMILIES = {
     "cgminer_up",
+    *VERDICT_FAMILIES,
     *(family.name for family in MINER_FAMILIES),
     *(name for name, *_ in OWN_FAMILIES),
 }

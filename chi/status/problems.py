@@ -109,7 +109,7 @@ PROBLEMS = {
         0.85, 0.92, window=30 * MINUTE, after=600, stay=900, hashing=True,
     ),
     "over-power-limit": Kind(
-        "warn", "The miner draws {value:.0f} W, {over:.0%} more than its limit.",
+        "warn", "The miner draws {value:.0f} W, {over} more than its limit.",
         1.05, 1.02, after=600, stay=300,
     ),
     "firmware-error": Kind("warn", "The firmware tells {about}{text}.", stay=60),

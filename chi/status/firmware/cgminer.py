@@ -119,7 +119,8 @@ def read_software(replies: Replies, entry: Entry, summary: Entry) -> tuple[str |
     for name, software in SOFTWARE:
         if text(entry.get(name)):
             return software, text(entry[name])
-    descriptions = (text(envelope(reply).get("Description")) for reply in replies.values())
+    in_order = (replies.get("version"), replies.get("summary"), *replies.values())
+    descriptions = (text(envelope(reply).get("Description")) for reply in in_order)
     software, _, version = next(filter(None, descriptions), "").partition(" ")
     # Whatsminer: "whatsminer v1.1" is the API's version; the firmware's is in summary, in quotes of its own.
     told = (text(summary.get("Firmware Version")) or "").strip("'")
