@@ -1572,14 +1572,10 @@ LENGTHS = {  # a body whose length is told wrongly; what follows it is a request
 UNANSWERED = {  # no whole request, so that the end of the stream ends it
     "longer",
     "huge",
-    "bare line ends",
-    "carriage returns",
     "chunks without an end",
     "chunks of a wrong size",
     "chunked, odd space",
     "a length and chunked",
-    "text protocol",
-    "JSON of the API",
 }
 DENIALS = {400, 403, 405, 413, 421, 501}
 
