@@ -232,7 +232,8 @@ class Init:
         return "and it starts when that is mended"
 
     def _refused(self, config: str | None, why: str, **given: Any) -> None:
-        self.start("", action="stop")
+        idle = self.device.root / "var/run/chi.idle"  # is there after a stop, see restarts()
+        idle.touch()
         stopped = self.start(config, **given)
         assert re.fullmatch(ONCE_LOGGED, stopped.log), (config, stopped.log)
         assert why in stopped.log, (config, stopped.log)
@@ -241,7 +242,7 @@ class Init:
         assert stopped.told, stopped.calls
         assert not stopped.all("open"), stopped.calls
         assert ["trigger", "config", "chi"] in stopped.calls, stopped.calls
-        self.start("")
+        idle.unlink()
         running = self.start(config, running=True, action="reload", **given)
         assert re.fullmatch(ONCE_LOGGED, running.log), (config, running.log)
         assert "goes on as it was" in running.log, running.log
