@@ -133,6 +133,19 @@ class Serving:
         except OSError:
             return False
 
+    def port_in_use(self) -> str:
+        """Another has the port: one line, then quiet; and chi serves when it is free."""
+        record = self.init.start("")
+        with socket.create_server(("192.168.1.1", 8080)) as taken:
+            service = self.device.serve(record)
+            service.logged("Address already in use; chi waits for it\n")
+            time.sleep(6)  # another look, of which nothing is told
+            taken.close()
+        with service, simulated_miner():
+            assert ask("/summary")[0] == 200
+        assert service.log.count("cannot serve") == 1, service.log
+        return "one line"
+
     def token(self) -> str:
         """With read_only 0 and a token."""
         record = self.init.start("option read_only '0'; option token_file '/etc/chi.token'")
