@@ -267,7 +267,9 @@ def test_demo_where_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main(["--demo"])
 
 
-def test_service_waits_for_its_port(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_service_waits_for_its_port(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A service that procd runs says once that another has its port, and serves when it is free."""
     waits: list[float] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
