@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -29,6 +31,8 @@ from chi.settings import CONTRADICTIONS, Settings
 from chi.sites import Sites
 
 log = logging.getLogger("chi")
+
+WAIT = 5  # seconds between two looks at a port that another has
 
 
 class Parser(argparse.ArgumentParser):
@@ -100,10 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from chi import oneshot  # here, as most who start chi never ask for it
 
         return oneshot.check(settings, policy)
-    try:
-        listening = open_sockets(settings)
-    except OSError as error:
-        print(f"chi-server: error: cannot serve on {settings.serving_on}: {error.strerror}", file=sys.stderr)
+    listening = find_sockets(settings)
+    if not listening:
         return 1
     loop = build(settings, policy, listening)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,6 +118,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     loop.run()
     log.info("stopped")
     return 0
+
+
+def find_sockets(settings: Settings) -> list[socket.socket]:
+    """Return the sockets to serve on; none where there are none, having said why.
+
+    A service waits for a port that another has, and says so once: procd would start it again every few
+    seconds, with a line each time. systemd, which sets $NOTIFY_SOCKET, is told by an end, as a person is.
+    """
+    said = False
+    while True:
+        try:
+            return open_sockets(settings)
+        except OSError as error:
+            why = f"cannot serve on {settings.serving_on}: {error.strerror}"
+            taken = error.errno == errno.EADDRINUSE
+        if not taken or not settings.service or "NOTIFY_SOCKET" in os.environ:
+            print(f"chi-server: error: {why}", file=sys.stderr)
+            return []
+        if not said:
+            log.error("%s; chi waits for it", why)
+        said = True
+        time.sleep(WAIT)
 
 
 def build(
@@ -131,7 +155,10 @@ def build(
 
 def start_demo(settings: Settings) -> Settings:
     """Start a simulated miner on a free port; return the settings that lead to it."""
-    from chi.demo import DemoMiner
+    try:
+        from chi.demo import DemoMiner
+    except ModuleNotFoundError:
+        raise SystemExit("chi-server: error: --demo: this package is without the simulated miner") from None
 
     demo = DemoMiner()
     demo.start()

@@ -260,6 +260,48 @@ def test_port_in_use_ends_the_start(arguments: list[str]) -> None:
     assert re.fullmatch(rf"chi-server: error: [^\n]*{port}[^\n]*Address already in use\n", done.stderr)
 
 
+def test_demo_where_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenWrt's package has no simulated miner: --demo says so in a line."""
+    monkeypatch.setitem(sys.modules, "chi.demo", None)
+    with pytest.raises(SystemExit, match="--demo: this package is without the simulated miner"):
+        cli.main(["--demo"])
+
+
+def test_service_waits_for_its_port(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service that procd runs says once that another has its port, and serves when it is free."""
+    waits: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(http_port=taken.getsockname()[1], listen=("127.0.0.1",), service=True)
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                taken.close()
+
+        monkeypatch.setattr("chi.cli.time.sleep", sleep)
+        (sock,) = cli.find_sockets(settings)
+    with sock:
+        assert sock.getsockname()[1] == settings.http_port
+    assert waits == [cli.WAIT] * 3
+    (line,) = caplog.messages
+    assert line == f"cannot serve on {settings.serving_on}: Address already in use; chi waits for it"
+
+
+@pytest.mark.parametrize(("service", "notify"), [(False, False), (True, True)])
+def test_port_in_use_ends_what_is_not_procds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], service: bool, notify: bool
+) -> None:
+    """A person, and systemd, learn that a port is in use by an end."""
+    if notify:
+        monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(http_port=taken.getsockname()[1], listen=("127.0.0.1",), service=service)
+        assert cli.find_sockets(settings) == []
+    assert capsys.readouterr().err.endswith(": Address already in use\n")
+
+
 def test_second_chi_on_a_port_ends(chi_server: Callable[..., Process]) -> None:
     """Of two on the same port the first serves on, and the second says why it does not."""
     first = chi_server("-p", str(free_port()), *LOOPBACK)
