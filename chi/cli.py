@@ -1,12 +1,14 @@
 """chi-server: the command line; it builds everything and hands each part to whom it belongs.
 
-Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve, 2 for bad options.
+Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve now, 2 for bad
+options.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import gc
 import logging
 import os
@@ -29,6 +31,20 @@ from chi.settings import CONTRADICTIONS, Settings
 from chi.sites import Sites
 
 log = logging.getLogger("chi")
+
+
+# Why chi may not be able to listen: what to do, and the exit status. What no later start mends is a wrong
+# option, which a service is not started with again.
+LOW_PORT = (
+    ". A port below 1024 needs CAP_NET_BIND_SERVICE: take --http_port 8080, or give that to the service by a "
+    "drop-in (port-80.conf in chi's examples)"
+)
+CANNOT_SERVE = {
+    errno.EACCES: (LOW_PORT, 2),
+    errno.EPERM: (LOW_PORT, 2),
+    errno.EADDRINUSE: (". Another program listens there: ss -ltnp 'sport = :{port}' names it", 1),
+    errno.EADDRNOTAVAIL: (". No interface has that address, or not yet", 1),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -103,8 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         listening = open_sockets(settings)
     except OSError as error:
-        print(f"chi-server: error: cannot serve on {settings.serving_on}: {error.strerror}", file=sys.stderr)
-        return 1
+        hint, status = CANNOT_SERVE.get(error.errno or 0, ("", 1))
+        why = f"{error.strerror}{hint.format(port=settings.http_port)}"
+        print(f"chi-server: error: cannot serve on {settings.serving_on}: {why}", file=sys.stderr)
+        return status
     loop = build(settings, policy, listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
