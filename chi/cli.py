@@ -1,6 +1,7 @@
 """chi-server: the command line; it builds everything and hands each part to whom it belongs.
 
-Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve, 2 for bad options.
+Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve now, 2 for bad
+options.
 """
 
 from __future__ import annotations
@@ -33,6 +34,20 @@ from chi.sites import Sites
 log = logging.getLogger("chi")
 
 WAIT = 5  # seconds between two looks at a port that another has
+
+
+# Why chi may not be able to listen: what to do, and the exit status. What no later start mends is a wrong
+# option, which a service is not started with again.
+LOW_PORT = (
+    ". A port below 1024 needs CAP_NET_BIND_SERVICE: take --http_port 8080, or give that to the service by a "
+    "drop-in (port-80.conf in chi's examples)"
+)
+CANNOT_SERVE = {
+    errno.EACCES: (LOW_PORT, 2),
+    errno.EPERM: (LOW_PORT, 2),
+    errno.EADDRINUSE: (". Another program listens there: ss -ltnp 'sport = :{port}' names it", 1),
+    errno.EADDRNOTAVAIL: (". No interface has that address, or not yet", 1),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,9 +119,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from chi import oneshot  # here, as most who start chi never ask for it
 
         return oneshot.check(settings, policy)
-    listening = find_sockets(settings)
-    if not listening:
-        return 1
+    try:
+        listening = find_sockets(settings)
+    except OSError as error:
+        hint, status = CANNOT_SERVE.get(error.errno or 0, ("", 1))
+        why = f"{error.strerror}{hint.format(port=settings.http_port)}"
+        print(f"chi-server: error: cannot serve on {settings.serving_on}: {why}", file=sys.stderr)
+        return status
     loop = build(settings, policy, listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
@@ -121,24 +140,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_sockets(settings: Settings) -> list[socket.socket]:
-    """Return the sockets to serve on; none where there are none, having said why.
+    """Return the sockets to serve on; OSError.
 
     A service waits for a port that another has, and says so once: procd would start it again every few
     seconds, with a line each time. systemd, which sets $NOTIFY_SOCKET, is told by an end, as a person is.
     """
+    waits = settings.service and "NOTIFY_SOCKET" not in os.environ
     said = False
     while True:
         try:
             return open_sockets(settings)
         except OSError as error:
-            why = f"cannot serve on {settings.serving_on}: {error.strerror}"
-            taken = error.errno == errno.EADDRINUSE
-        if not taken or not settings.service or "NOTIFY_SOCKET" in os.environ:
-            print(f"chi-server: error: {why}", file=sys.stderr)
-            return []
-        if not said:
-            log.error("%s; chi waits for it", why)
-        said = True
+            if error.errno != errno.EADDRINUSE or not waits:
+                raise
+            if not said:
+                log.error("cannot serve on %s: %s; chi waits for it", settings.serving_on, error.strerror)
+            said = True
         time.sleep(WAIT)
 
 

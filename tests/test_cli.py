@@ -7,7 +7,9 @@ import contextlib
 import dataclasses
 import ipaddress
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -257,7 +259,29 @@ def test_port_in_use_ends_the_start(arguments: list[str]) -> None:
         done = run(*arguments, "-w", str(port))
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(rf"chi-server: error: [^\n]*{port}[^\n]*Address already in use\n", done.stderr)
+    said = rf"chi-server: error: [^\n]*{port}[^\n]*Address already in use[^\n]*sport = :{port}[^\n]*\n"
+    assert re.fullmatch(said, done.stderr)
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv here, which gives root's capabilities up")
+def test_a_port_that_is_not_allowed_is_a_wrong_option() -> None:
+    """It is status 2, with which a service is not started again, and one line that says what to do."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        pytest.skip("anybody may serve on port 80 here")
+    without = [] if os.geteuid() else ["setpriv", "--bounding-set=-net_bind_service"]
+    command = [*without, sys.executable, "-m", "chi", "--listen", "127.0.0.1", "-w", "80"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"chi-server: error: [^\n]*80[^\n]*Permission denied[^\n]*port-80\.conf[^\n]*\n", done.stderr
+    )
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    """It may come with an interface later: status 1, and one line that says so."""
+    done = run("--listen", "192.0.2.1", "-w", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"chi-server: error: [^\n]*192\.0\.2\.1[^\n]*or not yet\n", done.stderr)
 
 
 def test_demo_where_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
