@@ -16,5 +16,6 @@ REPORTS_BY_FIRMWARE = {
     "LuxOS": "atm events fans temps tempctrl power profiles limits groups frequencyget voltageget "
     "healthchipget healthctrl",
     "Sealminer": "summary stats pools version",
+    "cpuminer, ccminer": "summary threads pool histo hwinfo meminfo scanlog help",
 }
 REPORTS = frozenset(name for names in REPORTS_BY_FIRMWARE.values() for name in names.split())

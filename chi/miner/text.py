@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from chi.errors import ChiError, quote
 from chi.miner.replies import ENCODER
@@ -31,6 +31,7 @@ NUMBERS = frozenset({
 })  # fmt: skip
 RATE = re.compile(r"([kMGTP]?)H/s")  # cpuminer-opt's thread rates have their unit in the key
 PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+SOFTWARE = ("NAME", "VER")
 # As JSON has them; what is longer is no figure of a miner's.
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,20})?", re.ASCII)
 
@@ -39,7 +40,16 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,20})?", re.ASCII)
 
 def is_summary(data: bytes) -> bool:
     """Whether this is the reply to `summary` of a miner that speaks this protocol."""
-    return data.startswith(b"NAME=") and b";VER=" in data
+    return data.startswith(b"NAME=") and b";VER=" in data and is_complete(data)
+
+
+def software(data: bytes) -> str:
+    """Return the name and version that a reply to `summary` tells; ChiError if it is of another protocol."""
+    return _software((read_records(data) or [{}])[0])
+
+
+def _software(entry: Entry) -> str:
+    return " ".join(str(entry[key]) for key in SOFTWARE if key in entry)
 
 
 def is_complete(data: bytes) -> bool:
@@ -98,7 +108,6 @@ SENSOR_NAMES = {
 POOL_NAMES = {
     "URL": "URL", "USER": "User", **COUNTS, "STALE": "Stale", "DIFF": "Work Difficulty", "BEST": "Best Share",
 }  # fmt: skip
-SOFTWARE = ("NAME", "VER")
 
 
 def _named(entry: Entry, names: Mapping[str, str], unknown: tuple[object, ...] = ("",)) -> Entry:
@@ -152,8 +161,7 @@ class Replied:
         self._replies = replies
         summary = self.entries(SUMMARY) if replies.get(SUMMARY) else []
         self.summary: Entry = summary[0] if summary else {}
-        told = " ".join(str(self.summary[key]) for key in SOFTWARE if key in self.summary)
-        self.software = told or software
+        self.software = _software(self.summary) or software
         self.when = int(now)
 
     def entries(self, request: bytes) -> list[Entry]:
