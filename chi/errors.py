@@ -48,7 +48,8 @@ ERRORS = {
     "closed": (
         502,
         "The miner at {miner} closed the connection without an answer. A miner does so when this host is "
-        "not in its api-allow list, or when it speaks only the text protocol (cpuminer, ccminer).",
+        "not in its api-allow list (cpuminer, ccminer: --api-bind), or when it speaks only the text protocol "
+        "and chi does not know it (--protocol text).",
     ),
     "empty": (502, "The miner sent an empty reply: it may speak only the text protocol (cpuminer, ccminer)."),
     "text-protocol": (502, "The miner's reply, in the text protocol, cannot be read: {why}."),

@@ -14,8 +14,8 @@ ADDRESSES = "192.168.1.1 fd00:1::1"
 TOKEN = "correct-horse-battery"
 DEFAULTS = [
     "/usr/bin/python3", "/usr/lib/chi/chi-server",
-    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--timeout=4", "--threads=4",
-    "--max-age=0", "--history=60", "--read-only", "--log-level=info",
+    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--protocol=auto", "--timeout=4",
+    "--threads=4", "--max-age=0", "--history=60", "--read-only", "--log-level=info",
     "--listen=192.168.1.1", "--listen=fd00:1::1",
 ]  # fmt: skip
 LISTS = ("report", "host", "cors_origin")
@@ -120,6 +120,7 @@ class Init:
             "option timeout '1.5'": "--timeout=1.5",
             "option threads '64'": "--threads=64",
             "option max_age '0.5'": "--max-age=0.5",
+            "option protocol 'text'": "--protocol=text",
             "option log_level 'debug'": "--log-level=debug",
             "option metrics_pool_user 'on'": "--metrics-pool-user",
             "list cors_origin 'http://grafana.lan:3000'; list cors_origin 'https://[fd00::1]'":
