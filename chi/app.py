@@ -151,7 +151,7 @@ class Handlers:
         except ChiError as error:
             raise ChiError("not-ready", why=error) from None
         verdict = self._monitor.verdict
-        said = f"miner {self._miner.name} answers" + (f". {verdict.sentence}" if verdict else "")
+        said = f"miner {self._miner.name} {self._miner.manner}" + (f". {verdict.sentence}" if verdict else "")
         return respond(Reply(envelope("S", 200, said)))
 
     def metrics(self) -> bottle.HTTPResponse:

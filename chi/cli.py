@@ -174,9 +174,10 @@ def start_demo(settings: Settings) -> Settings:
     """Start a simulated miner on a free port; return the settings that lead to it."""
     try:
         from chi.demo import DemoMiner
+        from chi.demo_text import TextMiner
     except ModuleNotFoundError:
         raise SystemExit("chi-server: error: --demo: this package is without the simulated miner") from None
 
-    demo = DemoMiner()
+    demo = TextMiner() if settings.protocol == "text" else DemoMiner()
     demo.start()
     return dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])

@@ -146,6 +146,10 @@ class Settings:
         "--allow", (), metavar="NETWORK", type=network, action="append",
         help="Let this address or network, such as 192.168.0.0/16, connect and no other, may be given again",
     )  # fmt: skip
+    protocol: str = option(
+        "--protocol", "auto", choices=("auto", "json", "text"),
+        help="What the miner speaks: cpuminer, ccminer and their forks speak only text",
+    )  # fmt: skip
     # Below the 5 s that Telegraf and others wait.
     timeout: float = option(
         "--timeout", 4.0, metavar="SECONDS", type=number(float, 0.1, 3600, SECONDS),

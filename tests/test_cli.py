@@ -71,6 +71,9 @@ GOOD = [
         ["--allow", "192.168.1.7/16", "--allow=::ffff:10.0.0.0/104"],
         {"allow": (ipaddress.ip_network("192.168.0.0/16"), ipaddress.ip_network("10.0.0.0/8"))},
     ),
+    (["--protocol", "auto"], {}),
+    (["--protocol", "json"], {"protocol": "json"}),
+    (["--protocol=text"], {"protocol": "text"}),
     (["--timeout", "0.1"], {"timeout": 0.1}),
     (["--timeout=3600"], {"timeout": 3600.0}),
     (["--threads", "1"], {"threads": 1}),
@@ -451,7 +454,7 @@ def check(*arguments: str) -> tuple[int, str]:
 
 def answering(**replies: bytes) -> Callable[[bytes], list[bytes]]:
     """A script that answers by command."""
-    return lambda request: [replies[json.loads(request)["command"]]]
+    return lambda request: [] if request == b"summary" else [replies[json.loads(request)["command"]]]
 
 
 def like(software: str, **others: bytes) -> Callable[[bytes], list[bytes]]:
@@ -515,7 +518,12 @@ CHECKS = {
     "version odd": ({"version": b"[1]\0"}, 0, ["unknown software, API unknown\n"]),
     "API alone": ({"version": envelope(VERSION=[{"API": "3.7"}])}, 0, ["unknown software, API 3.7\n"]),
     "garbage": ({"version": b"garbage\0"}, 1, ["Miner:  The miner's reply is not JSON"]),
-    "text protocol": ({"version": b"STATUS=S,When=1|CGMINER=4.11.1|\0"}, 1, ["Miner:  ", "text protocol"]),
+    "cgminer's text": (
+        {"version": b"STATUS=S,When=1|VERSION,CGMiner=4.11.1,API=3.7|\0"},
+        0,
+        [" answers: CGMiner 4.11.1, API 3.7\n"],
+    ),
+    "half of a text": ({"version": b"STATUS=S,When=1\0"}, 1, ["Miner:  ", "text protocol"]),
     "closed": ({"version": b""}, 1, ["Miner:  ", "api-allow"]),
 }
 
@@ -532,7 +540,7 @@ def test_check_says_what_is_there(
         assert part in text
     if expected:
         assert text.count("\n") == 1
-        assert len(miner.requests) == 1
+        assert len(miner.requests) == 1 + (replies["version"] == b"")  # in text as well, if nothing came
 
 
 def test_check_of_no_miner() -> None:
