@@ -16,6 +16,11 @@ PROBES = 16  # connections to a silent miner beyond Settings.threads
 MAX_JUDGED, MAX_JUDGED_SIZE = 128, 2048  # requests of clients that are remembered, and their bytes
 MAX_HELD = 64  # replies that --max-age keeps
 
+# A fleet
+MAX_MINERS = 1000  # each costs up to 100 KB, and one process has one core: beyond, run a second chi
+MAX_MINERS_FILE = 1 << 20  # bytes, ten times what so many lines need
+MAX_MINER_CONNECTIONS = 128  # to all miners together, out of the same descriptors as the clients'
+
 # A client's request and its connection
 MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
 MAX_HEADER = 32 << 10  # a parameter of MAX_REQUEST bytes, every one percent-encoded
