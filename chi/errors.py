@@ -55,6 +55,7 @@ ERRORS = {
     "cut-off": (502, "The miner's reply was cut off after {size} bytes."),
     "too-deep": (502, "The miner's reply is nested more than {limit} levels deep."),
     "reply-too-large": (502, "The miner's reply is larger than {limit} bytes."),
+    "pretty-too-large": (502, "Indented, the reply is larger than {limit} bytes. Ask without ?pretty."),
     "busy": (503, "Too many requests already wait for the miner. Try again in a moment."),
     "hung": (503, "The miner has not answered for {seconds:.0f} s and others wait already. Try again later."),
     "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),

@@ -14,7 +14,7 @@ from chi.access import Policy
 from chi.clock import CLOCK
 from chi.errors import ChiError
 from chi.miner.asking import TICK
-from chi.miner.replies import parse_json, read_reply
+from chi.miner.replies import read_reply
 from chi.miner.wire import QUIET, Exchange, encode_request, host_and_port, look_up
 from chi.monitor import ACCESS, may_write, section, warn_of
 from chi.settings import Settings
@@ -42,7 +42,7 @@ def ask_once(settings: Settings, command: str) -> Any:
     exchange.close()
     if isinstance(outcomes[0], ChiError):
         raise outcomes[0]
-    return parse_json(read_reply(outcomes[0]).body)
+    return (exchange.reply or read_reply(outcomes[0])).parsed()
 
 
 def check(settings: Settings, policy: Policy) -> int:

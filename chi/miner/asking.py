@@ -13,19 +13,16 @@ All of this runs in the event loop's thread: there are no locks.
 from __future__ import annotations
 
 import collections
-import logging
 import socket
 from collections.abc import Callable
 from typing import Any
 
-from chi.bounds import LARGE, MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.bounds import MAX_HELD, MAX_HELD_SIZE, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError
-from chi.miner.replies import Reply, read_reply
+from chi.miner.replies import Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, Exchange, host_and_port, look_up
 from chi.settings import Settings
-
-log = logging.getLogger("chi")
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
 TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
@@ -47,7 +44,7 @@ class Parked(BaseException):
 class Client:
     """One HTTP request that may wait for the miner. Times are those of Clock.now()."""
 
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "raw", "resume")
+    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "parses", "raw", "resume")
 
     def __init__(self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None]) -> None:
         self.arrived = arrived
@@ -56,6 +53,7 @@ class Client:
         self.resume = resume  # has the handler run again
         self.answers: dict[Key, Outcome] = {}
         self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
+        self.parses = False  # whether it wants the values of replies, which may be 20 times as large
         self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
 
 
@@ -275,31 +273,29 @@ class Miner:
                 exchange.connect(result)
 
     def _landed(self, question: Question, exchange: Exchange, outcome: bytes | ChiError) -> None:
-        """Take what an exchange ended with; large replies are checked in a thread."""
+        """Take what an exchange ended with."""
         self._exchanges.remove(exchange)
         self._spent.append(exchange)
         alone = exchange.started < self._heard  # others were answered meanwhile
         if not (alone and isinstance(outcome, ChiError) and outcome.name == "timeout"):
             self._note(outcome)
+        if isinstance(outcome, bytes):
+            self._heard = exchange.heard
+        self._answer(question, exchange, self._read(question, exchange, outcome))
+
+    def _read(self, question: Question, exchange: Exchange, outcome: bytes | ChiError) -> Outcome:
+        """Return the reply as the clients want it, or why there is none."""
         if isinstance(outcome, ChiError):
-            self._answer(question, exchange, outcome)
-            return
-        self._heard = exchange.heard
-        data, pretty = outcome, question.key[1]
-
-        def check() -> Outcome:
-            try:
-                return read_reply(data, pretty)
-            except ChiError as error:
-                return error
-            except Exception:
-                log.exception("fault while reading a reply")
-                return ChiError("internal")
-
-        if len(data) <= LARGE:
-            self._answer(question, exchange, check())
-        else:
-            self._submit(check, lambda result: self._answer(question, exchange, result))
+            return outcome
+        try:
+            reply = exchange.reply or read_reply(outcome)
+            if question.key[1]:
+                reply = indented(reply)
+        except ChiError as error:
+            return error
+        if not any(client.parses for client in question.waiting):
+            reply = Reply(reply.body, reply.repairs)
+        return reply
 
     def _answer(self, question: Question, exchange: Exchange | None, outcome: Outcome) -> None:
         """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
@@ -346,9 +342,12 @@ class Miner:
     def _hold(self, key: Key, asked: float, reply: Reply) -> None:
         if self._settings.max_age and asked > self.changed:
             self._held.pop(key, None)
-            self._held[key] = (asked, reply)
-            if len(self._held) > MAX_HELD:
+            self._held[key] = (asked, Reply(reply.body, reply.repairs))
+            while len(self._held) > MAX_HELD or self._held_size() > MAX_HELD_SIZE:
                 del self._held[next(iter(self._held))]
+
+    def _held_size(self) -> int:
+        return sum(len(reply.body) for _, reply in self._held.values())
 
     def _forget(self) -> None:
         self._held.clear()

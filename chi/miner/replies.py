@@ -17,9 +17,10 @@ import functools
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
-from chi.bounds import MAX_BRACKETS, MAX_DEPTH
+from chi.bounds import MAX_DEPTH, MAX_MARKS, MAX_PRETTY, MAX_REPLY
 from chi.errors import ChiError, quote
 
 ESCAPED_BACKSLASH, ESCAPED_QUOTE, STATUS_KEY = "\ud800", "\ud801", "\ud802"
@@ -27,11 +28,20 @@ ONE_KIND = bytes.maketrans(b"[{]}", b"(())")
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-class Reply(NamedTuple):
-    """A reply fit for a client: JSON in UTF-8, and the names of the repairs that made it so."""
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply fit for a client: JSON in UTF-8, and the names of the repairs that made it so.
+
+    `value` is the body, parsed, for as long as somebody may want it; it is no part of what a reply is.
+    """
 
     body: bytes
     repairs: tuple[str, ...] = ()
+    value: Any = field(default=None, compare=False, repr=False)
+
+    def parsed(self) -> Any:
+        """The body's value; it is parsed again only where `value` was not kept."""
+        return parse_json(self.body) if self.value is None else self.value
 
 
 class NestingError(ValueError):
@@ -116,13 +126,17 @@ MEMBER = re.compile(r'\s*"\s*:')
 def read_reply(data: bytes, pretty: bool = False) -> Reply:
     """Return the miner's reply as valid JSON, repaired if need be; ChiError where it cannot be."""
     try:
-        parse_json(data)
-        reply = Reply(data)
+        reply = read_valid(data)
     except NestingError:
         raise ChiError("too-deep", limit=MAX_DEPTH) from None
     except ValueError as error:
         reply = _repair(data, error)
-    return Reply(indent(reply.body), reply.repairs) if pretty else reply
+    return indented(reply) if pretty else reply
+
+
+def read_valid(data: bytes) -> Reply:
+    """Return the miner's reply if it is valid JSON as it is; ValueError if it is not."""
+    return Reply(data, (), parse_json(data))
 
 
 def _repair(data: bytes, error: ValueError) -> Reply:
@@ -133,6 +147,8 @@ def _repair(data: bytes, error: ValueError) -> Reply:
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
         repairs.append("invalid-utf-8")
+    if _marks(text) > MAX_MARKS:
+        raise ChiError("not-json", why=f"{error}, and it has too much in it to be repaired")
     structure, strings = _split(text)
     if structure.count("{") > structure.count("}"):
         structure, strings = _split(_sub("joined-sections", JOINED_SECTIONS, "},{", text, repairs))
@@ -149,10 +165,16 @@ def _repair(data: bytes, error: ValueError) -> Reply:
         repairs.append("control-character")
     try:
         body = _join(structure, contents.split('"') if strings else []).encode("utf-8")
-        parse_json(body)
+        if len(body) > MAX_PRETTY:  # an escape has six characters
+            raise ChiError("reply-too-large", limit=MAX_REPLY)
+        return Reply(body, tuple(dict.fromkeys(repairs)), parse_json(body))
     except ValueError:
         raise _explain(data, error) from None
-    return Reply(body, tuple(dict.fromkeys(repairs)))
+
+
+def _marks(text: str) -> int:
+    """What repairing and indenting take their time by."""
+    return sum(map(text.count, '"[]{},'))
 
 
 def _sub(name: str, pattern: re.Pattern[str], fix: str, text: str, repairs: list[str]) -> str:
@@ -165,8 +187,6 @@ def _sub(name: str, pattern: re.Pattern[str], fix: str, text: str, repairs: list
 def _match_brackets(structure: str, repairs: list[str]) -> str:
     """Mend ["a":1] (Whatsminer's error_code) and a ] that nothing opened (old cgminer's notify)."""
     if structure.count("]") <= structure.count("[") and not re.search(r'\[\s*"\s*:', structure):
-        return structure
-    if sum(map(structure.count, "[]{}")) > MAX_BRACKETS:
         return structure
     edits: list[tuple[int, str, str]] = []  # position of a bracket, what it becomes, name of the repair
     closing: list[str] = []  # what each open bracket needs; "members" for a [ that should be {
@@ -206,26 +226,38 @@ def _explain(data: bytes, error: ValueError) -> ChiError:
     return ChiError("not-json", why=error)
 
 
-TOKEN = re.compile(r'"[^"]*"|[][{},:]|[^][{},:"\s]+')
+BRACKETS = re.compile(r"(\[\]|\{\}|[][{}])")
+
+
+def indented(reply: Reply) -> Reply:
+    """Return the reply indented; ChiError if that makes it too large."""
+    return Reply(indent(reply.body), reply.repairs, reply.value)
 
 
 def indent(body: bytes) -> bytes:
-    """Return valid JSON indented by two spaces a level; each string and number as it was written."""
-    text = body.decode("utf-8").replace("\\\\", ESCAPED_BACKSLASH).replace('\\"', ESCAPED_QUOTE)
-    pieces: list[str] = []
-    depth, previous = 0, ""
-    for token in TOKEN.findall(text):
-        if token in ("}", "]"):
-            depth -= 1
-            if previous not in ("{", "["):
-                pieces.append("\n" + "  " * depth)
-        elif previous in ("{", "[", ","):
-            pieces.append("\n" + "  " * depth)
-        pieces.append(": " if token == ":" else token)
-        depth += token in ("{", "[")
-        previous = token
-    text = "".join(pieces).replace(ESCAPED_QUOTE, '\\"').replace(ESCAPED_BACKSLASH, "\\\\")
-    return text.encode("utf-8") + b"\n"
+    """Return valid JSON indented by two spaces a level; each string and number as it was written.
+
+    ChiError if it has more than MAX_MARKS marks, or would have more than MAX_PRETTY bytes.
+    """
+    text = body.decode("utf-8")
+    if _marks(text) > MAX_MARKS:
+        raise ChiError("pretty-too-large", limit=MAX_PRETTY)
+    structure, strings = _split(text)
+    compact = "".join(structure.split())
+    first, *rest = BRACKETS.split(compact)  # what is between brackets, and brackets
+    pieces, size, line = [first], len(body) - len(compact), "\n"
+    for bracket, inside in zip(rest[::2], rest[1::2]):
+        if bracket in ("[", "{"):
+            line += "  "
+            bracket += line
+        elif bracket in ("]", "}"):
+            line = line[:-2]
+            bracket = line + bracket
+        pieces.append(bracket + inside.replace(",", "," + line).replace(":", ": "))
+        size += len(pieces[-1])
+        if size > MAX_PRETTY:
+            raise ChiError("pretty-too-large", limit=MAX_PRETTY)
+    return _join("".join(pieces), strings).encode("utf-8") + b"\n"
 
 
 ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

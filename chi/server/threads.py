@@ -1,4 +1,4 @@
-"""Threads for what would hold up the event loop: looking names up, checking large replies.
+"""Threads for what would hold up the event loop: looking names up.
 
 Comes in: a function to call in a thread. Goes out: its result, to a function that the event loop calls.
 """
