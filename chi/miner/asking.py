@@ -20,6 +20,7 @@ from typing import Any
 from chi.bounds import MAX_HELD, MAX_HELD_SIZE, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError
+from chi.guard import guarded
 from chi.miner.replies import Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, Exchange, host_and_port, look_up
 from chi.settings import Settings
@@ -166,14 +167,14 @@ class Miner:
         for exchange in self._exchanges[:]:
             if now >= exchange.started + self._settings.timeout:
                 exchange.finish(ChiError("timeout", seconds=self._settings.timeout))
-            elif now >= exchange.heard + QUIET:
-                exchange.settle()
+            elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
+                exchange.finish(ChiError("internal"))
         for question in [question for question in self._open if question.deadline <= now]:
             self._expire(question, now)
         for question in [question for question in self._open if question.wants_asking(now)]:
             if not self._has_room(now):
                 break
-            self._send(question, now)
+            guarded("asking the miner", self._send, question, now)
         while self._spent:
             self._spent.pop().close()
         return TICK if self._open else IDLE
@@ -221,7 +222,7 @@ class Miner:
                 question.add(client)
             else:
                 client.answers[question.key] = error
-                client.resume()
+                _resume(client)
         self._close_if_done(question)
 
     def _close_if_done(self, question: Question) -> None:
@@ -243,7 +244,8 @@ class Miner:
 
     def _send(self, question: Question, now: float) -> None:
         def landed(exchange: Exchange, outcome: bytes | ChiError) -> None:
-            self._landed(question, exchange, outcome)
+            if not guarded("reading a reply", self._landed, question, exchange, outcome):
+                self._answer(question, exchange, ChiError("internal"))
 
         self.counters["miner_requests", ""] += 1
         self._sent = now
@@ -300,8 +302,7 @@ class Miner:
     def _answer(self, question: Question, exchange: Exchange | None, outcome: Outcome) -> None:
         """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
         asked = exchange.asked if exchange else None
-        if exchange:
-            question.exchanges.remove(exchange)
+        question.exchanges = [other for other in question.exchanges if other is not exchange]
         if isinstance(outcome, Reply):
             self.counters.update(("json_repairs", name) for name in outcome.repairs)
             if question.shared and asked is not None:
@@ -317,7 +318,7 @@ class Miner:
         for client in served:
             client.answers[question.key] = outcome
         for client in waiting:
-            client.resume()
+            _resume(client)
 
     def _note(self, outcome: bytes | ChiError) -> None:
         """Say once that the miner does not answer, and once that it does again."""
@@ -328,7 +329,8 @@ class Miner:
         if answers is self._answers:
             return
         self._answers = answers
-        self.on_change(answers, f"miner {self.name} answers" if answers else str(outcome))
+        sentence = f"miner {self.name} answers" if answers else str(outcome)
+        guarded("telling of the miner", self.on_change, answers, sentence)
 
     # What is held.
 
@@ -352,3 +354,7 @@ class Miner:
     def _forget(self) -> None:
         self._held.clear()
         self.changed = self._clock.now()
+
+
+def _resume(client: Client) -> None:
+    guarded("answering a client", client.resume)

@@ -118,7 +118,9 @@ class Exchange:
             self._socket = None
 
     def finish(self, outcome: bytes | ChiError) -> None:
-        """End the exchange with `outcome`; close() is left to the caller, for when the clients have it."""
+        """End the exchange, once, with `outcome`; close() is left to the caller, until the clients have it."""
+        if self._finished:
+            return
         if self._socket is not None:
             self._sockets.pop(self._socket.fileno(), None)
         self._finished = True

@@ -16,6 +16,7 @@ from typing import Any
 from waitress import wasyncore
 
 from chi.clock import CLOCK, Clock
+from chi.guard import guarded
 from chi.miner.asking import TICK, Client
 from chi.server.channels import Channel, Server, server_adjustments
 from chi.server.systemd import Notifier
@@ -122,11 +123,8 @@ class Loop:
     def _serve(self, until: float) -> None:
         while self._ready and self.clock.now() < until:
             channel = self._ready.popleft()
-            try:
-                self._answer(channel)
-            except Exception:  # one fault must not end the service of all
-                log.exception("fault while answering a request")
-                channel.handle_close()
+            if not guarded("answering a request", self._answer, channel):
+                guarded("closing a connection", channel.handle_close)
 
     def _answer(self, channel: Channel) -> None:
         if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
