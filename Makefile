@@ -9,23 +9,39 @@ PACKAGE = setup.py pyproject.toml $(wildcard README.md $(shell find chi -name "*
 # bottle 0.12 imports cgi, which Python 3.13 no longer has: there, the oldest that can run is 0.13.0.
 OLDEST_BOTTLE = $(shell $(PYTHON) -c 'import sys; print("0.12.23" if sys.version_info < (3, 13) else "0.13.0")')
 OLDEST = bottle==$(OLDEST_BOTTLE) waitress==2.1.2
+# What goes through bottle and waitress, and how many tests run at once
+TOUCHES = tests/server tests/test_app.py tests/test_access.py
+JOBS ?= 2
 
-.PHONY: help demo test lint bench deb ipk apk e2e clean
-# Also under -j: pip's builds share this directory, and two test runs at once would disturb each other's clocks.
+.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk e2e clean
+# Also under -j: pip's builds share this directory.
 .NOTPARALLEL:
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1	/p' Makefile | expand -t 16
 
 demo: .venv/.ready ## serve the simulated miner at http://localhost:8080/ (PORT=8081 for another port)
 	.venv/bin/chi-server --demo --http_port $(PORT)
 
-# The run with coverage comes last, so that its summary is what one sees.
-test: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready lint ## linters, the suite with the oldest and newest dependencies, the wheel
-	@echo "== oldest dependencies: $(OLDEST) (bottle 0.12 runs up to Python 3.12)"
-	.venv-oldest/bin/python -m pytest -m "not wheel"
-	@echo "== newest dependencies, with coverage and the built wheel"
-	.venv-newest/bin/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+test: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready lint ## linters, all tests, the wheel; what touches bottle and waitress also with the oldest
+	$(MAKE) --no-print-directory suite
+
+# The tests alone, without the linters.
+suite: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready
+	@echo "== newest dependencies, and the built wheel"
+	.venv-newest/bin/python -m pytest -n $(JOBS)
+	@echo "== oldest dependencies, for what touches them: $(OLDEST) (bottle 0.12 runs up to Python 3.12)"
+	.venv-oldest/bin/python -m pytest -n $(JOBS) -m "not wheel" $(TOUCHES)
+
+test-busy: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready ## the tests alone, three times, beside four busy loops
+	for _ in 1 2 3; do tests/busy $(MAKE) --no-print-directory suite || exit 1; done
+
+coverage: .venv-newest/.ready ## the tests with coverage: every branch of chi/ is reached
+	.venv-newest/bin/python -m pytest -n $(JOBS) -m "not wheel" --cov --cov-report=term-missing:skip-covered \
+		--cov-fail-under=100
+
+properties: .venv-newest/.ready ## the property tests with many examples
+	CHI_EXAMPLES=many .venv-newest/bin/python -m pytest -n $(JOBS) -m hypothesis
 
 lint: .venv-newest/.ready ## ruff, mypy and the layering
 	.venv-newest/bin/ruff check
@@ -44,7 +60,7 @@ ipk: ## the package for OpenWrt 24.10, in dist/ (needs Python 3.11)
 apk: ## the package for OpenWrt 25.12, in dist/ (needs Python 3.13 and apk-tools 3)
 	$(PYTHON) packaging/openwrt/build apk
 
-e2e: ## the packages, a browser and Prometheus, for real (as root, about 15 minutes)
+e2e: properties ## property tests, the packages, a browser and Prometheus, for real (as root, about 20 minutes)
 	tests/e2e/openwrt/run
 	tests/e2e/monitoring/run
 	tests/e2e/browser/run
@@ -52,11 +68,11 @@ e2e: ## the packages, a browser and Prometheus, for real (as root, about 15 minu
 
 clean: ## remove everything that was made
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find chi tests -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.ready: WHAT = -e .
-.venv-oldest/.ready: WHAT = -e '.[test]' $(OLDEST)
+.venv-oldest/.ready: WHAT = -e . pytest pytest-xdist hypothesis $(OLDEST)
 .venv-newest/.ready: WHAT = -e '.[test]'
 .venv/.ready .venv-oldest/.ready .venv-newest/.ready: setup.py chi/__init__.py
 	$(PYTHON) -m venv --clear $(@D)

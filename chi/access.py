@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import logging
 import os
 import re
 import socket
@@ -17,15 +16,13 @@ from typing import Any
 from chi.bounds import MAX_TOKEN, MIN_TOKEN
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError, quote
+from chi.logs import RareWarning
 from chi.miner.reports import REPORTS
-from chi.settings import Settings
-
-log = logging.getLogger("chi")
+from chi.settings import Settings, plain_address
 
 REPORT_MEMBERS = frozenset({"command", "parameter", "new_api"})
 # Where a name can only be a host of the LAN: no public page can have it as its own (DNS rebinding).
 LOCAL_DOMAINS = (".local", ".lan", ".home.arpa", ".internal")
-LOG_PAUSE = 10.0  # seconds between lines about wrong tokens
 
 
 class Policy:
@@ -36,19 +33,26 @@ class Policy:
     """
 
     def __init__(self, settings: Settings, clock: Clock = CLOCK) -> None:
-        self._clock = clock
         self._settings = settings
         self._reports = REPORTS.union(settings.report)
         own_name = socket.gethostname().lower()
         self._hosts = {"localhost", own_name, *(name.lower().rstrip(".") for name in settings.host)} - {""}
         self._token = read_token(settings.token_file) if settings.token_file else b""
-        self._wrong_tokens, self._log_next = 0, 0.0
+        self._warn_of_token = RareWarning("wrong token from %s", clock)
+        self._warn_of_source = RareWarning("refused a connection from %s, which is in no --allow", clock)
+
+    @property
+    def audience(self) -> str:
+        """Who can reach chi, in words."""
+        networks = ", ".join(map(str, self._settings.allow))
+        return f"whoever reaches it from {networks}" if networks else "whoever reaches it"
 
     @property
     def exposure(self) -> str:
         """What whoever reaches chi can do, in words."""
-        if self._settings.read_only:
-            return "reports only (--read-only)" + (", with the token" if self._settings.private else "")
+        if self._settings.only_reports:
+            with_token = ", with the token" if self._settings.private else ""
+            return f"reports only ({self._settings.only_reports}){with_token}"
         if self._settings.private:
             return "everything, with the token"
         if self._token:
@@ -56,9 +60,30 @@ class Policy:
         return "every command that the miner's API lets this host use (--read-only ends that)"
 
     @property
+    def mode(self) -> str:
+        """What clients may do beyond reports.
+
+        "open": whatever the miner lets this host do; "token": the same with the token; "read-only": nothing.
+        """
+        if self._settings.only_reports:
+            return "read-only"
+        return "token" if self._token else "open"
+
+    @property
     def is_open(self) -> bool:
         """Whether only the miner's API stands between a client and a privileged command."""
-        return not self._token and not self._settings.read_only
+        return self.mode == "open"
+
+    def allows(self, address: str) -> bool:
+        """The rung before any byte is read: whether this address may connect (--allow)."""
+        networks = self._settings.allow
+        if not networks:
+            return True
+        source = plain_address(address)
+        if any(source in network for network in networks):
+            return True
+        self._warn_of_source(address)
+        return False
 
     def learn_name(self, name: object) -> None:
         """Take a name for this machine's own; its FQDN, which may take long to be looked up."""
@@ -90,8 +115,8 @@ class Policy:
         if environ["REQUEST_METHOD"] == "POST":
             check_same_site(environ)
         command = quote(str(members.get("command", members.get("cmd", "an encrypted command"))))
-        if self._settings.read_only and not report:
-            raise ChiError("read-only", command=command)
+        if self._settings.only_reports and not report:
+            raise ChiError("read-only", command=command, option=self._settings.only_reports)
         if not report and environ["REQUEST_METHOD"] != "POST" and is_browser(environ):
             raise ChiError("confirm", command=command)
         return report
@@ -113,16 +138,9 @@ class Policy:
         if hmac.compare_digest(given_token(given), self._token):
             return
         if given:
-            self._log_wrong_token(environ["REMOTE_ADDR"])
+            self._warn_of_token(environ["REMOTE_ADDR"])
         challenges = [("WWW-Authenticate", 'Bearer realm="chi"'), ("WWW-Authenticate", 'Basic realm="chi"')]
         raise ChiError("token", challenges)
-
-    def _log_wrong_token(self, address: str) -> None:
-        self._wrong_tokens += 1
-        now = self._clock.now()
-        if now >= self._log_next:
-            log.warning("wrong token from %s (%d since the last such line)", address, self._wrong_tokens)
-            self._wrong_tokens, self._log_next = 0, now + LOG_PAUSE
 
 
 PLAIN_NAME = re.compile(r"[a-z0-9_-]+")  # without a dot it is looked up in the LAN alone

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import urllib.parse
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,11 +17,11 @@ import bottle
 
 from chi import __version__
 from chi.access import Policy
-from chi.errors import DENIALS, ChiError
+from chi.errors import DENIALS, ChiError, quote
 from chi.figures import counted, process_figures
 from chi.miner.replies import ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
-from chi.pages import confirmation, page, read_dashboard
+from chi.pages import FAVICON, MANIFEST, confirmation, page, read_dashboard
 from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
 from chi.settings import Settings
 from chi.sites import Sites
@@ -76,6 +77,13 @@ def read_body(body: bytes) -> Plan:
     return Plan(members, encode_request(members))
 
 
+def depth_of(environ: dict[str, Any]) -> int:
+    """Return how many levels the URL is below that of its command: what a browser takes for a level."""
+    encoded = environ["REQUEST_URI"].partition("?")[0].lower().count("%2f")
+    depth: int = environ["chi.path"].count("/") - encoded - 1
+    return depth
+
+
 def scrape_timeout(environ: dict[str, Any]) -> float:
     """Return how long Prometheus lets a scrape take, in seconds, less what the way there and back needs."""
     try:
@@ -89,6 +97,15 @@ def asks_for(environ: dict[str, Any], name: str) -> bool:
     """Whether the query has a field of that name, with or without a value."""
     query = environ["QUERY_STRING"]
     return bool(query) and any(part.partition("=")[0] == name for part in query.split("&"))
+
+
+def field_of(environ: dict[str, Any], name: str) -> str | None:
+    """Return the text of the query's first field of that name, None if it has none."""
+    for part in environ["QUERY_STRING"].split("&"):
+        found, _, text = part.partition("=")
+        if found == name:
+            return urllib.parse.unquote_plus(text)
+    return None
 
 
 def accepted_age(environ: dict[str, Any]) -> float:
@@ -133,7 +150,9 @@ class Handlers:
             self._miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}))
         except ChiError as error:
             raise ChiError("not-ready", why=error) from None
-        return respond(Reply(envelope("S", 200, f"miner {self._miner.name} answers")))
+        verdict = self._monitor.verdict
+        said = f"miner {self._miner.name} answers" + (f". {verdict.sentence}" if verdict else "")
+        return respond(Reply(envelope("S", 200, said)))
 
     def metrics(self) -> bottle.HTTPResponse:
         """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error."""
@@ -155,28 +174,47 @@ class Handlers:
 
     def status(self) -> bottle.HTTPResponse:
         """GET /status.json: the miner's state, alike for every firmware."""
+        from chi.status import verdict
         from chi.status.model import to_json
 
         environ = bottle.request.environ
         status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
-        response = self._document(to_json(status, users))
+        now, epoch = self._clock.now(), self._clock.epoch()
+        told = {**to_json(status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
+        response = self._document(told)
         if age >= 1:
             response.set_header("Age", str(int(age)))
         return response
 
     def history(self) -> bottle.HTTPResponse:
-        """GET /history.json: what the miner told in the last minutes. It is not asked."""
-        return self._document(self._monitor.history.to_json(self._clock.now(), self._clock.epoch()))
+        """GET /history.json: what the miner told in the last minutes, or a day. It is not asked."""
+        from chi.status.history import RANGES
+
+        span = field_of(bottle.request.environ, "range")
+        if span is not None and span not in RANGES:
+            raise ChiError("bad-range", range=quote(span), ranges=", ".join(RANGES))
+        now, epoch = self._clock.now(), self._clock.epoch()
+        return self._document(self._monitor.history.to_json(now, epoch, span or ""))
+
+    def access(self) -> bottle.HTTPResponse:
+        """GET /access.json: what chi lets its clients do, by its settings, whoever asks."""
+        return self._document({"mode": self._policy.mode, "private": self._settings.private})
 
     def dashboard(self) -> bottle.HTTPResponse:
-        """GET /dashboard: the page, which reads the two above."""
+        """GET /dashboard: the page, which reads the three above."""
         body, allowed = read_dashboard()
         return page(body, 200, allowed)
 
     def favicon(self) -> bottle.HTTPResponse:
-        """GET /favicon.ico: none; browsers need not ask again today."""
-        return bottle.HTTPResponse(b"", 204, {"Cache-Control": "max-age=86400"})
+        """GET /favicon.ico: for tabs and bookmarks; browsers need not ask again today."""
+        headers = {"Content-Type": "image/x-icon", "Cache-Control": "max-age=86400"}
+        return bottle.HTTPResponse(FAVICON, 200, headers)
+
+    def manifest(self) -> bottle.HTTPResponse:
+        """GET /manifest.webmanifest: how the page is put on a home screen."""
+        headers = {"Content-Type": "application/manifest+json", "Cache-Control": "max-age=86400"}
+        return bottle.HTTPResponse(ENCODER.encode(MANIFEST).encode("ascii"), 200, headers)
 
     def robots(self) -> bottle.HTTPResponse:
         """GET /robots.txt: nothing here is for search engines."""
@@ -211,7 +249,7 @@ class Handlers:
             report = self._policy.judge(environ, plan.members)
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
-                error.page = confirmation(plan.members)
+                error.page = confirmation(plan.members, depth_of(environ))
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
@@ -251,7 +289,9 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
         ("/metrics", handlers.metrics),
         ("/status.json", handlers.status),
         ("/history.json", handlers.history),
+        ("/access.json", handlers.access),
         ("/dashboard", handlers.dashboard),
+        ("/manifest.webmanifest", handlers.manifest),
         ("/favicon.ico", handlers.favicon),
         ("/robots.txt", handlers.robots),
     ):

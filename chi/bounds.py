@@ -35,3 +35,4 @@ SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log,
 EVICT_AHEAD = 8  # so many below the limit, idle connections begin to make room
 
 MIN_TOKEN, MAX_TOKEN = 16, 4096  # characters
+LOG_PAUSE = 10.0  # seconds between two lines about the same, where clients can cause them at any rate

@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for server in loop.servers:
         where = host_and_port(server.effective_host, server.effective_port)
         log.info("serving http://%s for the miner at %s", where, loop.sites.site.miner.name)
-    log.info("whoever reaches it gets %s", policy.exposure)
+    log.info("%s gets %s", policy.audience, policy.exposure)
     gc.freeze()  # what exists now stays: spare the collector its looking at it
     loop.run()
     log.info("stopped")
@@ -124,7 +124,7 @@ def build(
     """Return the event loop with everything that it carries."""
     loop = Loop(settings, Notifier(os.environ), clock)
     sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock)
-    loop.carry(create_app(settings, policy, sites), sites, listening)
+    loop.carry(create_app(settings, policy, sites), sites, listening, policy.allows)
     loop.threads.submit(socket.getfqdn, policy.learn_name)
     return loop
 

@@ -16,6 +16,7 @@ ERRORS = {
         400,
         'The body is not a request of the API, such as {{"command":"gpu","parameter":"0"}}: {why}.',
     ),
+    "bad-range": (400, "There is no range {range} of the history: it is one of {ranges}, or left out."),
     "unexpected-body": (
         400,
         "A request in the path has no body. Send the API's own request to / or leave the body out.",
@@ -24,7 +25,7 @@ ERRORS = {
         401,
         "This needs the token: as Authorization: Bearer <token>, or as password (Basic) of any user.",
     ),
-    "read-only": (403, "{command} may change the miner, and chi serves only reports (--read-only)."),
+    "read-only": (403, "{command} may change the miner, and chi serves only reports ({option})."),
     "cross-site": (403, "This was sent by a page of {origin}, not of {host}."),
     "confirm": (403, "{command} may change the miner. A browser has to POST it, which its user confirms."),
     "method": (405, "Only {allow} can be used here."),

@@ -1,6 +1,7 @@
 """One miner over time: scrapes, samples of its history, its newest status, and whether it may be changed.
 
-Comes in: a Client that waits for a scrape, and the time. Goes out: a Status of chi.status, or ChiError.
+Comes in: a Client that waits for a scrape, and the time. Goes out: a Status of chi.status, or ChiError; and
+the verdict, after each look at the miner.
 It asks the miner reports only, and once whether this host may write.
 """
 
@@ -22,7 +23,11 @@ from chi.settings import Settings
 log = logging.getLogger("chi")
 
 FIRST_SAMPLE = 15.0  # seconds from the start to the first sample of the history
+SAMPLE_EVERY = 15.0  # seconds between two samples
+FULL_EVERY = 60.0  # seconds between two that have all that the verdict is judged by: pools, fans, power
 LOOK = 10.0  # how often systemd's status line is made sure of, also while nobody asks
+# Errors of a scrape that tell nothing of the miner: it was not asked
+NOT_ASKED = frozenset({"busy", "not-sent", "stopping"})
 PROBE_AFTER = 3.0  # from the miner's first answer to the question whether it may be changed
 
 
@@ -58,6 +63,9 @@ class Monitor:
         self._refused: frozenset[str] = frozenset()
         self._newest: tuple[float, Any] = (float("-inf"), None)  # when it was asked for, and the Status
         self.sample_at = clock.now() + FIRST_SAMPLE if settings.history else float("inf")
+        self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
+        self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
+        self._judged = float("-inf")
 
     @functools.cached_property
     def history(self) -> Any:
@@ -95,6 +103,22 @@ class Monitor:
         With `sample` it has only what a sample of the history needs. Run again after each Parked, it asks the
         same again and finds the answers there: so what is remembered changes only at the end.
         """
+        try:
+            status, commands = self._scrape(client, sample)
+        except ChiError as error:
+            if error.name not in NOT_ASKED:
+                self._judge(client.arrived, None)
+            raise
+        if not sample:
+            self._newest = (client.arrived, status)
+            self._judge(client.arrived, status)
+            self.full_at = client.arrived + FULL_EVERY
+            # What was asked for somebody else need not be asked again, if it is nearly time.
+            if client.arrived >= self.sample_at - self.interval / 10:
+                self._add(client.arrived, status)
+        return status, commands
+
+    def _scrape(self, client: Client, sample: bool) -> tuple[Any, dict[str, bool]]:
         from chi.status import firmware, history, values
 
         replies: dict[str, Any] = {}
@@ -115,25 +139,27 @@ class Monitor:
         # Who tells one by one what it did not tell joined does not join, however it said so.
         self._firmware, self._refused = firmware.recognise(replies, known), frozenset(refused)
         status = firmware.normalise(replies, self._clock.epoch())
-        if not sample:
-            self._newest = (client.arrived, status)
-            # What was asked for somebody else need not be asked again, if it is nearly time.
-            if client.arrived >= self.sample_at - self.history.interval / 10:
-                self._add(client.arrived, status)
         return status, firmware.command_success(replies, self._firmware)
 
-    def sample(self, now: float) -> None:
-        """Ask the miner for a sample of the history."""
-        interval = self.history.interval
-        self.sample_at = now + 2 * interval  # in case that this one fails
-        timeout = min(self._settings.timeout, interval)
-        client = Client(now, timeout, b"", lambda: self._sample(client))
-        self._sample(client)
+    def _judge(self, asked: float, status: Any) -> None:
+        """Judge what was asked for then; the newest verdict stays, if a later answer came first."""
+        from chi.status.verdict import judge
 
-    def _sample(self, client: Client) -> None:
+        if asked > self._judged:
+            history = self.history if self._settings.history else None
+            self.verdict, self._judged = judge(self.verdict, status, history, asked), asked
+
+    def sample(self, now: float) -> None:
+        """Ask the miner for a sample of the history; for all that it tells, if that is due."""
+        self.sample_at = now + 2 * self.interval  # in case that this one fails
+        timeout, light = min(self._settings.timeout, self.interval), now < self.full_at
+        client = Client(now, timeout, b"", lambda: self._sample(client, light))
+        self._sample(client, light)
+
+    def _sample(self, client: Client, light: bool) -> None:
         status: Any = None
         try:
-            status, _ = self.scrape(client, sample=True)
+            status, _ = self.scrape(client, light)
         except Parked:
             return
         except ChiError:  # which Miner has counted
@@ -144,7 +170,7 @@ class Monitor:
 
     def _add(self, asked: float, status: Any) -> None:
         self.history.add(asked, status)
-        self.sample_at = asked + self.history.interval
+        self.sample_at = asked + self.interval
 
     def _ask_parsed(self, client: Client, command: str) -> Any:
         """Return the parsed reply; None if it is broken, ChiError if it is of no use to ask for others."""

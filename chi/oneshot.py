@@ -62,6 +62,8 @@ def check(settings: Settings, policy: Policy) -> int:
         writes = None
     print(f"Access: {ACCESS[writes]}")
     print(f"chi:    would serve on {settings.serving_on}: {policy.exposure}")
+    if settings.allow:
+        print(f"        to {policy.audience}")
     if policy.is_open:
         print(f"        {warn_of(writes)}")
     return 0

@@ -1,6 +1,6 @@
-"""chi's HTML pages as responses: the dashboard and the confirmation of a privileged command.
+"""chi's HTML pages as responses: the dashboard and the confirmation of a privileged command; and its icon.
 
-A page can be in no frame and can do only what its Content-Security-Policy says.
+A page can be in no frame and can do only what its Content-Security-Policy says. Nothing here asks the miner.
 """
 
 from __future__ import annotations
@@ -13,6 +13,33 @@ import re
 from typing import Any
 
 import bottle
+
+# A white # on blue: 32 pixels wide as an icon file, and 192 as PNG.
+FAVICON = base64.b64decode(
+    "AAABAAEAICAAAAEAIADBAAAAFgAAAIlQTkcNChoKAAAADUlIRFIAAAAgAAAAIAIDAAAADhSSZwAAAAxQTFRF////n8DlTYrPCl+9"
+    "JUQFiAAAAHBJREFUeNqdjzsKg2AQhD9/2U6IzdYeRY+wxYKlV80l0nsEm4CFOCnSSNDCTDUwwzwq8UXhHtmbvbmQhAD0TksbhRaA"
+    "WgePpaUlSGu3dlKBje23q6UF9AoPn4SeAI9jjoeHB0hzP/dSAQaGs2HVX08/hVMlL750YJcAAAAASUVORK5CYII="
+)
+ICON = (
+    "iVBORw0KGgoAAAANSUhEUgAAAMAAAADAAgMAAAAvsoSUAAAADFBMVEX////E2e9Oi88KX72pM/RzAAABVUlEQVR42u2ZMY7CMBRE"
+    "x7t0FMsNuEruQMcVuASXodhqr5CK82SlrVCEaQJYzvf/QsnmG2lcTcHoT4bgF5wQ8dr6AA000EADDTTUYTgfWlHfV8xXi7D/EfSw"
+    "xoYjgE9BD0u+hlVBO7XUJjFaj0hh9KwRAKz/xlqd8K+1xoLWJ2wK2uebjkmMWFGkumrtC1qf0BS0T619EqOfI9Jz5zM+96XufEQW"
+    "DTS8aBh+UQ2AtaA7P04bmJYnKJiefg0WT+QJCk8cbg0L016R6qrVwrQ8QcG0Q60Wpr0iabXmm8Dv5nlPpHq+SF1BqxNCQS9UK7LN"
+    "2XysIhRpoGEGw/AH5AoA27GOs0UyMb18SyamxQkapidHMnkiTtAwvXytJqadIqm1Zpw2MT05kolpaYKK6eVr7ZIYXT2R9FqzU+nL"
+    "qXkcQ6daOca+fu9EfV+BL4NpoIEGGmh4D8MNaS04bJhE5XwAAAAASUVORK5CYII="
+)
+
+# What a home screen needs to know of the page; addresses are relative to its own, which may be below a name.
+MANIFEST = {
+    "name": "Miner",
+    "short_name": "Miner",
+    "description": "Whether the miner earns, and what is wrong if not.",
+    "start_url": "dashboard",
+    "display": "minimal-ui",  # with a way back from the page that confirms a command
+    "theme_color": "#0a5fbd",
+    "background_color": "#f3f5f7",
+    "icons": [{"src": f"data:image/png;base64,{ICON}", "sizes": "192x192", "type": "image/png"}],
+}
 
 # No script, no style, nothing to load; the form goes to the page's own URL.
 CONFIRMATION = """<!DOCTYPE html>
@@ -27,6 +54,7 @@ CONFIRMATION = """<!DOCTYPE html>
 {parameter}</textarea></label></p>
 <p>It may change what the miner does. If you did not mean to come here, close this page.</p>
 <form method="post"><button>Send it</button></form>
+<p><a href="{dashboard}">Back to the dashboard</a>, and nothing is sent.</p>
 </html>
 """
 
@@ -44,11 +72,15 @@ def page(body: bytes, status: int, allowed: str) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(body, status, headers)
 
 
-def confirmation(members: dict[str, Any]) -> bottle.HTTPResponse:
-    """A page on which the user of a browser says that the command is meant."""
+def confirmation(members: dict[str, Any], depth: int) -> bottle.HTTPResponse:
+    """A page on which the user of a browser says that the command is meant.
+
+    The URL of the page is `depth` levels below that of the command, which has the dashboard beside it.
+    """
+    dashboard = "../" * depth + "dashboard"
     texts = (str(members.get(name, "none")) for name in ("command", "parameter"))
     command, parameter = (html.escape(text) for text in texts)
-    text = CONFIRMATION.format(command=command, parameter=parameter)
+    text = CONFIRMATION.format(command=command, parameter=parameter, dashboard=dashboard)
     return page(text.encode("utf-8", "replace"), 403, "form-action 'self'")
 
 
@@ -61,7 +93,8 @@ def read_dashboard() -> tuple[bytes, str]:
         body = file.read()
     sources = [
         "connect-src 'self'",
-        "img-src 'self'",
+        "img-src 'self' data:",  # its icon, which it draws anew with each verdict
+        "manifest-src 'self'",
         "form-action 'none'",
         "require-trusted-types-for 'script'",
     ]

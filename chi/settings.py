@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import ipaddress
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
-# int() and float() take more: 8_080, other scripts' digits, nan.
-NUMERAL = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?")
+# int() and float() take more: 8_080, 1e3, 010, other scripts' digits, nan.
+NUMERAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # of a host name
+OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
 
 def number(kind: type, low: float, high: float, what: str) -> Callable[[str], Any]:
@@ -39,7 +43,7 @@ def filled(text: str) -> str:
 
 def word(text: str) -> str:
     """Convert for argparse a name of a command or a host: without a port, a path or a +."""
-    if not re.fullmatch(r"[\w.-]+", text):
+    if not re.fullmatch(r"[\w.-]+", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a single name")
     return text
 
@@ -49,11 +53,64 @@ def word_or_any(text: str) -> str:
     return text if text == "*" else word(text)
 
 
+def host_or_address(text: str) -> str:
+    """Convert for argparse a host name or an IP address; IPv6 with or without a zone, without brackets."""
+    if not (is_ip6(text) if ":" in text else is_ip4(text) or is_name(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name or an IP address")
+    return text
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a host name; what ends in a number can be nothing but an address."""
+    ends_in_number = re.fullmatch(r"(.*\.)?[0-9]+\.?", text)
+    return len(text) <= 253 and not ends_in_number and bool(re.fullmatch(rf"({LABEL}\.)*{LABEL}\.?", text))
+
+
+def is_ip4(text: str) -> bool:
+    """Whether a text is an IPv4 address, as everybody writes it."""
+    return bool(re.fullmatch(rf"({OCTET}\.){{3}}{OCTET}", text))
+
+
+def is_ip6(text: str) -> bool:
+    """Whether a text is an IPv6 address, with a zone (fe80::1%eth0) or without."""
+    address, percent, zone = text.partition("%")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
+        return False
+    return not percent or bool(re.fullmatch(r"[\w.-]+", zone, re.ASCII))
+
+
 def origin(text: str) -> str:
     """Convert for argparse an origin (RFC 6454) to what browsers send: without a default port."""
     if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not an origin such as http://grafana.lan:3000")
     return re.sub(r"^(http(?=:.*:80$)|https(?=:.*:443$))(.*):[0-9]+$", r"\1\2", text.lower())
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def plain_address(text: str) -> Address:
+    """Return an address without zone, and as IPv4 if it is IPv4 in IPv6 (::ffff:192.0.2.1); ValueError."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def network(text: str) -> Network:
+    """Convert for argparse an address or a network (CIDR), in the form of plain_address()."""
+    host, slash, length = text.partition("/")
+    try:
+        found = ipaddress.ip_network(host.partition("%")[0] + slash + length, strict=False)
+        plain = plain_address(host)
+        if plain.version < found.version and found.prefixlen >= 96:  # ::ffff:0:0/96 holds all of IPv4
+            found = ipaddress.ip_network((int(plain), found.prefixlen - 96), strict=False)
+        return found
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an address, nor a network such as 192.168.0.0/16"
+        ) from None
 
 
 def option(names: str, default: Any, **keywords: Any) -> Any:
@@ -76,11 +133,16 @@ class Settings:
     api_port: int = option("-p --api_port --api-port", 4028, type=SOME_PORT, help="Port used by API server")
     # A literal: "localhost" must be looked up, and may be ::1, where no miner listens.
     api_host: str = option(
-        "-a --api_host --api-host", "127.0.0.1", type=filled, help="Host name/address used by API server"
-    )
+        "-a --api_host --api-host", "127.0.0.1", type=host_or_address,
+        help="Host name/address used by API server",
+    )  # fmt: skip
     listen: tuple[str, ...] = option(
         "--listen", (), metavar="ADDRESS", type=filled, action="append",
         help="Address or host name to serve on, may be given again (default: every interface)",
+    )  # fmt: skip
+    allow: tuple[Network, ...] = option(
+        "--allow", (), metavar="NETWORK", type=network, action="append",
+        help="Let this address or network, such as 192.168.0.0/16, connect and no other, may be given again",
     )  # fmt: skip
     # Below the 5 s that Telegraf and others wait.
     timeout: float = option(
@@ -101,6 +163,14 @@ class Settings:
         help="Keep so much for the plots of /dashboard, asking the miner every 15 s; 0 keeps nothing",
     )  # fmt: skip
     read_only: bool = option("--read-only", False, action="store_true", help="Forward only reports")
+    # How the packages start chi: whatever is lost of a configuration, what is left opens nothing.
+    service: bool = option(
+        "--service", False, action="store_true",
+        help="Forward only reports as well, unless --token-file or --open is given",
+    )  # fmt: skip
+    open: bool = option(
+        "--open", False, action="store_true", help="Forward everything; without --service this is the default"
+    )
     report: tuple[str, ...] = option(
         "--report", (), metavar="NAME", type=word, action="append",
         help="Take this command of the miner for a report as well, may be given again",
@@ -131,6 +201,13 @@ class Settings:
     access_log: bool = option("--access-log", False, action="store_true", help="Log each request as well")
 
     @property
+    def only_reports(self) -> str:
+        """The option by which only reports are forwarded; empty if other commands are."""
+        if self.read_only:
+            return "--read-only"
+        return "--service" if self.service and not self.token_file and not self.open else ""
+
+    @property
     def serving_on(self) -> str:
         """Where chi listens, in words."""
         return f"port {self.http_port} of {', '.join(self.listen) or 'every interface'}"
@@ -143,6 +220,8 @@ CONTRADICTIONS: tuple[tuple[Callable[[Settings], bool], str], ...] = (
         lambda it: it.read_only and bool(it.token_file) and not it.private,
         "--token-file has no use beside --read-only, unless --private is given as well",
     ),
+    (lambda it: it.open and it.read_only, "--open and --read-only contradict each other"),
+    (lambda it: it.open and bool(it.token_file), "--open and --token-file contradict each other"),
     (
         lambda it: it.private and bool(it.cors_origin),
         "--cors-origin has no use beside --private: pages of other origins cannot send the token",

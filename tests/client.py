@@ -86,11 +86,14 @@ class Wire:
 
     def silent(self, seconds: float = 0.1) -> bool:
         """Whether nothing more comes, and the connection stays open, for so long."""
+        patience = self.sock.gettimeout()
         self.sock.settimeout(seconds)
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except TimeoutError:
             return True
+        finally:
+            self.sock.settimeout(patience)
         return False
 
 

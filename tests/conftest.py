@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chi import demo
 from chi.access import Policy
@@ -22,7 +23,14 @@ from chi.cli import build
 from chi.clock import CLOCK, Clock
 from chi.server.listening import open_sockets
 from chi.settings import Settings
-from tests.miner import ScriptedMiner
+from tests.scripted import ScriptedMiner
+
+# How many examples the property tests try: few, and the same each time, in `make test`; many in `make e2e`.
+settings.register_profile(
+    "few", max_examples=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("many", max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("CHI_EXAMPLES", "few"))
 
 
 @dataclasses.dataclass

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chi import access, cli
@@ -41,8 +41,8 @@ from tests.attacks import (
 )
 from tests.client import Wire
 from tests.commands import COMMANDS, PRIVILEGED, REPORTS
-from tests.conftest import Chi, Process, Response
-from tests.miner import HEALTHY, ScriptedMiner
+from tests.conftest import Chi, Process, Response, StillClock
+from tests.scripted import HEALTHY, ScriptedMiner
 
 TOKEN = "correct-horse-battery-staple"
 MOZILLA = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -583,15 +583,18 @@ def test_token_is_compared_in_constant_time(
     assert compared == [(TOKEN[:5].encode(), TOKEN.encode()), (b"", TOKEN.encode())]
 
 
-def test_wrong_tokens_are_logged_at_a_bounded_rate(locked: Chi, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_tokens_are_logged_at_a_bounded_rate(
+    serve: Callable[..., Chi], miner: ScriptedMiner, token_file: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """However many wrong tokens come, there is one line in a while, with the address, without the token."""
     caplog.set_level(logging.DEBUG)
+    locked = serve(miner.port, clock=StillClock().clock, token_file=token_file)
     secret = "not-the-right-token-at-all"
     for _ in range(50):
         locked.get("/quit", Authorization=f"Bearer {secret}", X_Forwarded_For="203.0.113.9")
     (line,) = [record.getMessage() for record in caplog.records if "token" in record.getMessage()]
     assert line == "wrong token from 127.0.0.1 (1 since the last such line)"
-    locked.policy._log_next = 0.0  # the pause is over
+    locked.advance(10.1)
     locked.get("/quit", Authorization=f"Bearer {secret}")
     assert "wrong token from 127.0.0.1 (50 since the last such line)" in caplog.text
     assert secret not in caplog.text
@@ -615,7 +618,9 @@ PATHS = [
     "/metrics",
     "/status.json",
     "/history.json",
+    "/access.json",
     "/dashboard",
+    "/manifest.webmanifest",
     "/healthz/",
     "/healthz/x",
     "/HEALTHZ",
@@ -664,6 +669,51 @@ def test_private_and_read_only(serve: Callable[..., Chi], miner: ScriptedMiner, 
     with_token = {"Authorization": f"Bearer {TOKEN}"}
     assert_denied(miner, chi.get("/quit", **with_token), 403, ONLY_REPORTS.format('"quit"'))
     assert chi.get("/summary", **with_token).status == 200
+
+
+@pytest.mark.parametrize("path", ["/quit", "/summary+quit", "/addpool/a,b,c", "/nonsense"])
+def test_a_service_alone_forwards_reports_only(
+    serve: Callable[..., Chi], miner: ScriptedMiner, path: str
+) -> None:
+    """With --service nothing else needs to be said for a privileged command to be refused."""
+    chi = serve(miner.port, service=True)
+    for method in ("GET", "POST"):
+        response = chi.request(path, method)
+        assert (response.status, miner.requests) == (403, [])
+        assert "chi serves only reports (--service)" in response.body.decode()
+    assert chi.get("/summary").status == 200
+    assert not chi.policy.is_open
+    assert chi.policy.exposure == "reports only (--service)"
+
+
+# What the service is started with beside --service, as its configuration may be damaged: no token, not open.
+DAMAGED = [
+    {},
+    {"http_port": 8081},
+    {"report": ("litestats2",)},
+    {"host": ("*",)},
+    {"cors_origin": ("http://grafana.lan:3000",)},
+    {"read_only": True},
+]
+
+
+@pytest.mark.parametrize("rest", DAMAGED, ids=str)
+def test_a_service_fails_closed(rest: dict[str, Any]) -> None:
+    """Whatever else is said, a service without a token and --open forwards reports only."""
+    assert Settings(service=True, **rest).only_reports
+
+
+def test_a_service_forwards_what_it_is_told_to(
+    serve: Callable[..., Chi], miner: ScriptedMiner, token_file: str
+) -> None:
+    """A token, or --open, is what a service needs to forward more; each lets through what it says."""
+    with_token = serve(miner.port, service=True, token_file=token_file)
+    assert_denied(miner, with_token.get("/quit"), 401, NEEDS_TOKEN)
+    assert with_token.get("/quit", Authorization=f"Bearer {TOKEN}").status == 200
+    open_ = serve(miner.port, service=True, open=True)
+    assert open_.policy.is_open
+    assert open_.get("/quit").status == 200
+    assert miner.commands == ["quit", "quit"]
 
 
 REFUSED_FILES = {
@@ -957,9 +1007,8 @@ def test_confirmation_page_is_safe(chi: Chi) -> None:
     assert {tag for tag, _ in page.tags}.isdisjoint(
         {"script", "style", "link", "img", "iframe", "base", "input"}
     )
-    assert not any(
-        name in attributes for _, attributes in page.tags for name in ("src", "href", "action", "style")
-    )
+    assert not any(name in attributes for _, attributes in page.tags for name in ("src", "action", "style"))
+    assert [attributes["href"] for _, attributes in page.tags if "href" in attributes] == ["dashboard"]
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert "autofocus" not in response.body.decode()  # a held key must not press the button
 
@@ -990,6 +1039,47 @@ def test_confirmation_page_is_escaped(chi: Chi, miner: ScriptedMiner, hostile: s
         page = Page(response.body.decode())
         assert [tag for tag, _ in page.tags] == plain
         assert shown.replace("\r\n", "\n") in page.text.replace("\r\n", "\n")
+    assert miner.requests == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/quit", "//quit", "/switchpool/1", "/switchpool/1/", "/addpool/stratum+tcp://a.example:3333,b/c,%2f"],
+)
+def test_confirmation_page_leads_back(chi: Chi, path: str) -> None:
+    """Its link leads to the dashboard of the same miner, also where a proxy has chi below a path."""
+    page = Page(chi.get(path, User_Agent=MOZILLA).body.decode())
+    (link,) = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    for above in ("", "/miner", "/@rig1"):
+        levels = f"{above}{path}".split("/")[:-1]  # each / begins one, also beside another (WHATWG, URL)
+        *up, name = link.split("/")
+        assert set(up) <= {".."}
+        there = "/".join([*levels[: len(levels) - len(up)], name])
+        assert there.removeprefix("/") == f"{above}/dashboard".removeprefix("/")
+
+
+ACCESS: list[tuple[dict[str, bool], bool, dict[str, Any]]] = [
+    ({}, False, {"mode": "open", "private": False}),
+    ({}, True, {"mode": "token", "private": False}),
+    ({"private": True}, True, {"mode": "token", "private": True}),
+    ({"read_only": True}, False, {"mode": "read-only", "private": False}),
+    ({"read_only": True, "private": True}, True, {"mode": "read-only", "private": True}),
+]
+
+
+@pytest.mark.parametrize(("options", "token", "told"), ACCESS)
+def test_access_is_told(
+    serve: Callable[..., Chi],
+    miner: ScriptedMiner,
+    token_file: str,
+    options: dict[str, bool],
+    token: bool,
+    told: dict[str, Any],
+) -> None:
+    """/access.json tells what clients may do, by the settings, and the miner is not asked."""
+    chi = serve(miner.port, **options, **({"token_file": token_file} if token else {}))
+    response = chi.get("/access.json", Authorization=f"Bearer {TOKEN}")
+    assert (response.status, response.json) == (200, told)
     assert miner.requests == []
 
 
@@ -1668,15 +1758,6 @@ def send_and_read(port: int, data: bytes) -> bytes:
     return received
 
 
-EXAMPLES = settings(
-    max_examples=400,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-@EXAMPLES
 @given(
     method=st.sampled_from(["GET", "GET", "POST", "POST", "HEAD", "PUT", "GETPOST"]),
     target=TARGET,
@@ -1710,7 +1791,6 @@ def test_read_only_sends_reports_alone(
     assert not received.startswith(b"HTTP/1.1 500"), received
 
 
-@EXAMPLES
 @given(body=BODY)
 def test_read_only_sends_reports_alone_of_a_body(playground: tuple[Chi, ScriptedMiner], body: bytes) -> None:
     """Whatever a body says, the miner is sent reports or nothing."""
@@ -1723,7 +1803,6 @@ def test_read_only_sends_reports_alone_of_a_body(playground: tuple[Chi, Scripted
     assert (received[9:12] == b"200") == (len(miner.requests) == 1)
 
 
-@EXAMPLES
 @given(
     data=st.lists(
         st.one_of(

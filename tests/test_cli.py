@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import re
 import socket
@@ -22,7 +23,7 @@ from chi import __version__, cli
 from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
-from tests.miner import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
@@ -63,6 +64,11 @@ GOOD = [
     (["-w", "8081", "-p", "4029", "-a", "rig"], {"http_port": 8081, "api_port": 4029, "api_host": "rig"}),
     (["--listen", "127.0.0.1"], {"listen": ("127.0.0.1",)}),
     (["--listen", "127.0.0.1", "--listen=::1"], {"listen": ("127.0.0.1", "::1")}),
+    (["--allow", "::1"], {"allow": (ipaddress.ip_network("::1/128"),)}),
+    (
+        ["--allow", "192.168.1.7/16", "--allow=::ffff:10.0.0.0/104"],
+        {"allow": (ipaddress.ip_network("192.168.0.0/16"), ipaddress.ip_network("10.0.0.0/8"))},
+    ),
     (["--timeout", "0.1"], {"timeout": 0.1}),
     (["--timeout=3600"], {"timeout": 3600.0}),
     (["--threads", "1"], {"threads": 1}),
@@ -74,6 +80,8 @@ GOOD = [
     (["--history=0"], {"history": 0}),
     (["--history", "1440"], {"history": 1440}),
     (["--read-only"], {"read_only": True}),
+    (["--service"], {"service": True}),
+    (["--open"], {"open": True}),
     (["--report", "litestats2"], {"report": ("litestats2",)}),
     (["--report", "a", "--report", "b-c.d_e"], {"report": ("a", "b-c.d_e")}),
     (["--token-file", "/etc/chi.token"], {"token_file": "/etc/chi.token"}),
@@ -126,6 +134,10 @@ BAD = [
     *(("--threads", value) for value in ("0", "65", "-1", "2.5", "many", "")),
     *(("--log-level", value) for value in ("verbose", "INFO", "", "2")),
     *((name, value) for name in ("--report", "--host") for value in NAMES),
+    *(
+        ("--allow", value)
+        for value in ("", "*", "lan", "10/8", "10.0.0.0/33", "10.0.0.0/", "::/129", "10.0.0.1 ", "010.0.0.1")
+    ),
     *(
         ("--cors-origin", value)
         for value in ("", "grafana.lan", "http://", "http://a/", "http://a b", "ftp://a", "*", "null")

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from chi import cli
 from chi.settings import Settings
 
-OPENWRT = Path(__file__).resolve().parent.parent / "packaging/openwrt"
+TREE = Path(__file__).resolve().parent.parent
+OPENWRT = TREE / "packaging/openwrt"
 FILES = OPENWRT / "chi/files"
 
 pytestmark = pytest.mark.skipif(not OPENWRT.exists(), reason="no packaging/ in this tree")
 
+VALUES = json.loads((TREE / "tests/e2e/openwrt/values.json").read_text(encoding="utf-8"))
 # Settings without an option in /etc/config/chi, and why.
 NOT_IN_UCI = {
+    "service": "how the package starts chi",
+    "open": "read_only '0' says so",
+    "allow": "the firewall's zones say who reaches chi",
     "listen": "interface gives the addresses",
-    "threads": "the default is right for a device",
-    "max_age": "for those who know what they give up",
     "private": "the token is then needed for every report",
-    "cors_origin": "rare",
-    "metrics_pool_user": "shows accounts to whoever reaches chi",
-    "log_level": "the log of a device is small",
     "access_log": "the log of a device is small",
 }
 # Options of the init script alone, and their defaults.
@@ -34,16 +36,21 @@ OF_THE_SERVICE = {"enabled": "1", "interface": "lan"}
 SAFER = {"read_only": "1"}
 
 
-def validated() -> dict[str, tuple[str, str]]:
-    """Name: type and default, of each option that the init script has validated."""
+class Option(NamedTuple):
+    """A line of the init script's table: option of chi-server, default, kind and its words; "" is none."""
+
+    option: str
+    default: str
+    kind: str
+
+
+def options() -> dict[str, Option]:
+    """Name: what the init script's table has of it."""
     script = (FILES / "chi.init").read_text(encoding="utf-8")
-    values = re.search(r'^VALUES="\n(.*?)^"$', script, re.DOTALL | re.MULTILINE)
-    calls = re.search(r"uci_load_validate (.*?)^\}", script, re.DOTALL | re.MULTILINE)
-    assert values
-    assert calls
-    tuples = values[1].split() + re.findall(r"'(\w+:[^']+)'", calls[1])
-    parts = [item.split(":", 2) for item in tuples]
-    return {name: (kind, rest[0] if rest else "") for name, kind, *rest in parts}
+    table = re.search(r'^OPTIONS="\n(.*?)^"$', script, re.DOTALL | re.MULTILINE)
+    assert table
+    rows = [line.split(None, 3) for line in table[1].splitlines()]
+    return {name: Option(*("" if word == "-" else word for word in rest)) for name, *rest in rows}
 
 
 def shipped() -> dict[str, str]:
@@ -58,29 +65,36 @@ def settings() -> dict[str, object]:
     return {field.name: field.default for field in dataclasses.fields(Settings)}
 
 
+def parse(*words: str) -> Settings:
+    """What chi-server makes of options; SystemExit where it refuses them."""
+    return cli.read_settings(cli.make_parser().parse_args(words))
+
+
 def test_every_option_is_in_uci_or_known_not_to_be() -> None:
     """An option that chi-server gets is one of the service as well, or there is a reason."""
-    assert set(validated()) - set(OF_THE_SERVICE) == set(settings()) - set(NOT_IN_UCI)
+    assert set(options()) - set(OF_THE_SERVICE) == set(settings()) - set(NOT_IN_UCI)
     assert set(NOT_IN_UCI) <= set(settings())
 
 
 def test_every_default_is_that_of_chi_server() -> None:
     """The init script and chi-server start with the same, but for what the service has safer."""
     defaults = {**settings(), **OF_THE_SERVICE, **SAFER}
-    for name, (kind, default) in validated().items():
-        wanted = "" if defaults[name] == () else f"{defaults[name]}".removesuffix(".0")
-        assert default == wanted, (name, kind)
+    for name, row in options().items():
+        default = defaults[name]
+        wanted = "" if default in ((), "") else str(int(default) if default in (0, 4) else default)
+        assert row.default == wanted, name
 
 
 def test_the_shipped_file_has_every_default() -> None:
     """Every option is in the configuration file with its default; what has none is commented out."""
     text = (FILES / "chi.config").read_text(encoding="utf-8")
-    for name, (_, default) in validated().items():
-        if default:
-            assert shipped()[name] == default, name
+    for name, row in options().items():
+        if row.default:
+            assert shipped()[name] == row.default, name
         else:
-            assert re.search(rf"^\t#(option|list) {name} '", text, re.MULTILINE), name
-    assert set(shipped()) <= set(validated())
+            kind = "list" if row.kind.startswith("list ") else "option"
+            assert re.search(rf"^\t#{kind} {name} '", text, re.MULTILINE), name
+    assert set(shipped()) <= set(options())
 
 
 def test_every_option_is_explained() -> None:
@@ -89,23 +103,31 @@ def test_every_option_is_explained() -> None:
     readme = (OPENWRT / "README.md").read_text(encoding="utf-8")
     for group in text.split("\n\n")[2:]:
         assert group.startswith("\t# "), group
-    for name in validated():
+    for name in options():
         assert f"`{name}`" in readme, name
 
 
-def test_every_option_reaches_chi_server() -> None:
-    """The init script gives each option, and the parser takes it as it is written there."""
-    script = (FILES / "chi.init").read_text(encoding="utf-8")
-    values = {"token_file": "/etc/chi.token", "host": "rig", "report": "temps"}
-    for name, (_, default) in validated().items():
-        if name in OF_THE_SERVICE:
-            continue
-        flag = name == "read_only"
-        # An option in VALUES has the spelling of its name, the others that of their line.
-        spelling = f"--{name}"
-        if not re.search(rf"^\t{name}:", script, re.MULTILINE):
-            spelling = f"--{name.replace('_', '-')}"
-            assert f"{spelling}\n" in script or f'"{spelling}=$' in script, name
-        word = spelling if flag else f"{spelling}={values.get(name, default)}"
-        parsed = cli.read_settings(cli.make_parser().parse_args([word]))
-        assert getattr(parsed, name) not in (None, (), "", False), name
+@pytest.mark.parametrize("name", sorted(set(options()) - set(OF_THE_SERVICE)))
+def test_every_option_reaches_chi_server(name: str) -> None:
+    """The parser takes each option as the init script gives it, as the setting of that name."""
+    row = options()[name]
+    others = {"token_file": "/etc/chi.token", **{each: values["good"][-1] for each, values in VALUES.items()}}
+    word = row.option if row.kind == "flag" else f"{row.option}={others[name]}"
+    assert getattr(parse(word), name) != settings()[name]
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_chi_server_takes_the_same_values(name: str) -> None:
+    """chi-server takes the good values of the table and refuses the bad; tests/e2e asks the init script."""
+    option = options()[name].option
+    for value in VALUES[name]["good"]:
+        parse(f"{option}={value}")
+    for value in VALUES[name]["bad"]:
+        with pytest.raises(SystemExit):
+            parse(f"{option}={value}")
+
+
+def test_the_table_of_values_has_every_option_that_is_judged() -> None:
+    """Every option with a value that both judge is in the table."""
+    judged = {name for name, row in options().items() if row.option and row.kind not in ("flag", "path")}
+    assert set(VALUES) == judged

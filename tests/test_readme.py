@@ -20,7 +20,7 @@ from chi.server.loop import OWN_PATHS
 from chi.settings import Settings
 from chi.status.history import MAX_SAMPLES, SAMPLE_INTERVAL, History
 from tests.conftest import Process
-from tests.test_replies import REPAIRABLE
+from tests.miner.test_replies import REPAIRABLE
 
 TREE = Path(__file__).parent.parent
 README = (TREE / "README.md").read_text(encoding="utf-8")
@@ -119,5 +119,5 @@ def test_the_samples_are_told_as_they_are() -> None:
 
 def test_every_own_path_is_told() -> None:
     """The README's table of URLs has chi's own paths."""
-    for path in OWN_PATHS - {"/favicon.ico", "/robots.txt"}:
+    for path in OWN_PATHS - {"/favicon.ico", "/manifest.webmanifest", "/robots.txt"}:
         assert f"`GET {path}`" in README

@@ -118,7 +118,7 @@ class Exchange:
             self._socket = None
 
     def finish(self, outcome: bytes | ChiError) -> None:
-        """End the exchange, once, with `outcome`; close() is left to the caller, until the clients have it."""
+        """End the exchange, once, with `outcome`; the caller closes it when the clients have that."""
         if self._finished:
             return
         if self._socket is not None:

@@ -218,6 +218,11 @@ class Channel(HTTPChannel):
         except OSError:
             return False
 
+    def silent_for(self, seconds: float) -> bool:
+        """Whether nothing was asked for so long, and nothing is being received, answered or sent."""
+        receiving = self.request is not None or self.has_unread
+        return self.idle and not receiving and self.adj.clock.now() - self.began >= seconds
+
     @property
     def idle(self) -> bool:
         """Whether it can be closed with no answer lost."""
@@ -238,10 +243,18 @@ class Server(TcpWSGIServer):
             self._make_room()
         return bool(super().readable())
 
-    def handle_accept(self) -> None:
+    def accept(self) -> tuple[socket.socket, Any] | None:
+        """As waitress; but who may not connect is hung up on before a byte is read, and gets no room."""
+        accepted: tuple[socket.socket, Any] | None = super().accept()
+        if accepted is None:
+            return None
+        sock, address = accepted
+        if not self.task_dispatcher.allows(address[0]):
+            sock.close()
+            return None
         if len(self._map) >= self.adj.connection_limit - EVICT_AHEAD:
             self._make_room()
-        super().handle_accept()
+        return accepted
 
     def _make_room(self) -> None:
         """Close the connection that is idle for longest: nobody can lock others out by connecting."""

@@ -10,7 +10,7 @@ import collections
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from waitress import wasyncore
@@ -27,10 +27,18 @@ from chi.sites import Sites
 log = logging.getLogger("chi")
 
 # These need no miner: they are answered first.
-OWN_PATHS = frozenset({"/healthz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt"})
+OWN_PATHS = frozenset(
+    {
+        *("/healthz", "/history.json", "/access.json"),
+        *("/dashboard", "/manifest.webmanifest", "/favicon.ico", "/robots.txt"),
+    }
+)
 CLEAN_EVERY = 10.0  # how often idle and late connections are looked at
-GRACE = 0.3  # how long after SIGTERM an idle connection may still send a request
-DRAIN = 1.5  # how long what is in flight may take after SIGTERM; the services allow 5 s and more
+# After SIGTERM, in seconds. A client that keeps its connection is told by its next response that it was the
+# last on it. Those that ask every second get there; who has not asked for PATIENCE will hardly do so now.
+GRACE = 0.3  # how long a connection without a request may send one at the least
+PATIENCE = 1.2
+DRAIN = 2.5  # how long what is in flight, or half received, may take; the services allow 5 s and more
 SLICE = 0.01  # how long the loop answers before it looks for new requests
 
 
@@ -47,9 +55,16 @@ class Loop:
         self._clean_at = clock.now() + CLEAN_EVERY
         self._stopping, self._notified_stop = float("inf"), False
 
-    def carry(self, app: Any, sites: Sites, listening: Sequence[socket.socket]) -> None:
-        """Take the WSGI application, the miners that it serves, and the sockets to serve it on."""
+    def carry(
+        self,
+        app: Any,
+        sites: Sites,
+        listening: Sequence[socket.socket],
+        allows: Callable[[str], bool] = lambda address: True,
+    ) -> None:
+        """Take the WSGI application, the miners that it serves, the sockets, and who may connect to them."""
         self.sites = sites
+        self._allows = allows
         self._listening = listening
         adjustments = server_adjustments(listening, self.clock)
         self.servers = [
@@ -73,6 +88,13 @@ class Loop:
             self._ready.appendleft(channel)
         else:
             self._ready.append(channel)
+
+    def allows(self, address: str) -> bool:
+        """Whether a client at this address may connect."""
+        allowed = self._allows(address)
+        if not allowed:
+            self.sites.counters["denied_requests", "source"] += 1
+        return allowed
 
     def count(self, status: str) -> None:
         """Count a response, by its status."""
@@ -153,5 +175,6 @@ class Loop:
             return True
         channels = [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
         for channel in channels:
-            channel.will_close = channel.will_close or (since >= GRACE and channel.idle)
+            if since >= GRACE and channel.silent_for(PATIENCE):
+                channel.will_close = True
         return not channels

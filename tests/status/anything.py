@@ -6,7 +6,6 @@ import copy
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from chi.status.firmware import command_success, next_request, normalise, recognise
@@ -28,7 +27,6 @@ ANYTHING = st.recursive(
     ),
     max_leaves=6,
 )
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

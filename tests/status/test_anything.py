@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from chi.status.firmware import COMMANDS, members, normalise
 from chi.status.prometheus import prometheus
-from tests.status.anything import ANYTHING, QUICK, check_outputs, damaged, paths_of, replaced
+from tests.status.anything import ANYTHING, check_outputs, damaged, paths_of, replaced
 from tests.status.golden import FIRMWARES, NOW, own, replies_of
 
 
-@QUICK
 @given(data=st.data())
 @pytest.mark.parametrize("firmware", FIRMWARES)
 def test_a_golden_reply_with_anything_in_it(firmware: str, data: st.DataObject) -> None:
@@ -37,14 +36,12 @@ def test_every_field_wrong(firmware: str, value: Any) -> None:
     check_outputs(replies)
 
 
-@QUICK
 @given(st.dictionaries(st.sampled_from([*COMMANDS["luxos"], "stats", "estats", "edevs"]), ANYTHING))
 def test_anything_for_a_reply(replies: dict[str, Any]) -> None:
     """A reply may be any JSON."""
     check_outputs(replies)
 
 
-@QUICK
 @given(ANYTHING)
 def test_any_joined_reply(reply: Any) -> None:
     """Taking a joined reply apart never fails."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chi.status.firmware import normalise
 from chi.status.history import History
 from chi.status.model import Rig, to_json
-from tests.status.anything import QUICK, damaged
+from tests.status.anything import damaged
 from tests.status.golden import FIRMWARES, NOW, columns, one, replies_of
 
 EARLY = 986  # a clock that began with the boot
@@ -195,7 +195,6 @@ def check_documents(replies: Any) -> None:
         assert len(columns(history, 3.0, NOW)["time"]) == 2
 
 
-@QUICK
 @given(data=st.data())
 @pytest.mark.parametrize("golden", FIRMWARES)
 def test_documents_of_a_golden_reply_with_anything_in_it(golden: str, data: st.DataObject) -> None:
@@ -215,7 +214,6 @@ EXTREMES = st.one_of(
 ENTRIES = st.lists(st.dictionaries(FIELDS, EXTREMES), max_size=3)
 
 
-@QUICK
 @given(summary=ENTRIES, pools=ENTRIES, devs=ENTRIES, when=EXTREMES)
 def test_documents_of_extreme_figures(summary: Any, pools: Any, devs: Any, when: Any) -> None:
     """Whatever the figures that are reckoned with, what comes out is a number of JSON's or null."""

@@ -122,7 +122,7 @@ def read_pools(entries: Sequence[Entry], clock: Clock) -> tuple[Pool, ...]:
     """Return the pools, in the miner's order."""
     found = []
     for name, entry in zip(named(entries, ("POOL",)), entries):
-        counts = {attribute: COUNT(entry.get(told)) for attribute, told in POOL_COUNTS.items()}
+        counts: dict[str, Any] = {name: COUNT(entry.get(told)) for name, told in POOL_COUNTS.items()}
         url = text(entry.get("URL"))
         found.append(
             Pool(

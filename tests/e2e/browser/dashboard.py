@@ -27,9 +27,9 @@ from chi.miner import replies
 from chi.status.model import Rig, Status
 from tests.conftest import Chi, request
 from tests.e2e.browser.chromium import AXE, CHROMIUM, FLAGS, Site
-from tests.miner import HOLD, ScriptedMiner, Step
+from tests.scripted import HOLD, ScriptedMiner, Step
 from tests.status.golden import FIRMWARES, GOLDEN, NOW
-from tests.test_scrape import miner_like
+from tests.test_monitor import miner_like
 
 TOKEN = "correct-horse-battery-staple"
 DAY = 86400

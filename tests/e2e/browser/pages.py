@@ -16,7 +16,7 @@ from playwright.sync_api import Error, Page
 from tests.commands import REPORTS
 from tests.conftest import Chi
 from tests.e2e.browser.chromium import Site
-from tests.miner import ScriptedMiner, envelope
+from tests.scripted import ScriptedMiner, envelope
 
 TOKEN = "correct-horse-battery-staple"
 SECRET = "hashrate-of-the-victim"

@@ -11,10 +11,10 @@ import pytest
 from prometheus import MONITORING, example
 
 from tests.conftest import Chi
-from tests.miner import ScriptedMiner
+from tests.scripted import ScriptedMiner
 from tests.status.golden import FIRMWARES
+from tests.test_monitor import miner_like
 from tests.test_monitoring import queries
-from tests.test_scrape import miner_like
 
 
 def promtool(*arguments: str | Path, text: bytes = b"") -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.miner import free_port
+from tests.scripted import free_port
 
 MONITORING = Path(__file__).resolve().parents[3] / "packaging" / "monitoring"
 LIMIT = 20.0  # seconds for anything to come about

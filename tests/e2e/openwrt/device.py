@@ -17,14 +17,16 @@ from typing import Any
 from stdlib import available
 
 HERE = Path(__file__).resolve().parent
+TREE = HERE.parent.parent.parent
+PACKAGING = TREE / "packaging/openwrt"
 SHIM = {
     "rc.common": "etc/rc.common",
     "functions.sh": "lib/functions.sh",
     "network.sh": "lib/functions/network.sh",
-    "validate_data": "sbin/validate_data",
+    "uci": "sbin/uci",
     "logger": "usr/bin/logger",
 }
-APPLETS = "sh cat find grep head ls readlink sort wc kill sleep wget"
+APPLETS = "sh awk cat find grep head ls readlink rm sed sort tr wc kill sleep wget"
 USER = 32768  # the first that OpenWrt gives to packages
 # Of glibc alone: it loads this where a thread ends.
 THREADS = [str(path) for path in Path("/lib").glob("*/libgcc_s.so.1")]
@@ -54,7 +56,7 @@ class Device:
     def __init__(self, root: Path, ipk: Path) -> None:
         self.root = root
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", root], check=True)
-        for folder in ("dev", "etc/config", "tmp", "usr/bin", "usr/sbin", "usr/lib", "addresses"):
+        for folder in ("dev", "etc/config", "tmp", "usr/bin", "usr/sbin", "usr/lib", "var/run", "addresses"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         for folder in ("bin", "sbin", "lib", "lib64"):
             (root / folder).symlink_to(f"usr/{folder}")
@@ -185,7 +187,7 @@ class Service:
     def __init__(self, root: Path, record: Record, stack: int, environment: dict[str, str]) -> None:
         variables = dict(item.split("=", 1) for item in record.parameter("env"))
         descriptors = int(dict(item.split("=") for item in record.parameter("limits"))["nofile"])
-        assert record.parameter("user") == ["chi"]
+        assert record.parameter("user") == record.parameter("group") == ["chi"]
 
         def enter() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))

@@ -20,7 +20,7 @@ from chi.miner import wire
 from chi.miner.asking import Miner
 from chi.miner.wire import Addresses
 from tests.conftest import Chi, Response
-from tests.miner import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope
+from tests.scripted import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope
 
 
 @pytest.fixture

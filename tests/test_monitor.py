@@ -36,9 +36,9 @@ from chi.status.model import Chain, Device, Fan, Pool, Rig
 from chi.status.prometheus import CONTENT_TYPE, MINER_FAMILIES
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
-from tests.miner import CLOSE, HOLD, RESET, Script, ScriptedMiner, Step, free_port
+from tests.miner.test_asking import answers, arrive
+from tests.scripted import CLOSE, HOLD, RESET, Script, ScriptedMiner, Step, free_port
 from tests.status.golden import FIRMWARES, GOLDEN, NOW, parse
-from tests.test_coalescing import answers, arrive
 from tests.test_monitoring import URLS
 
 OF_MINER = frozenset(family.name for family in MINER_FAMILIES)

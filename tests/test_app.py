@@ -14,10 +14,13 @@ from chi.bounds import MAX_BODY, MAX_DEPTH, MAX_REQUEST
 from chi.server import channels
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
-from tests.miner import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
 
 JSON = "application/json; charset=utf-8"
-OWN = ("/healthz", "/readyz", "/history.json", "/dashboard", "/favicon.ico", "/robots.txt")
+OWN = (
+    "/healthz", "/readyz", "/history.json", "/access.json", "/dashboard", "/manifest.webmanifest",
+    "/favicon.ico", "/robots.txt",
+)  # fmt: skip
 NO_COMMANDS = ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "FOO", "M-SEARCH")
 
 
@@ -692,9 +695,9 @@ def test_readyz_tells_of_no_miner(serve: Callable[..., Chi]) -> None:
 
 
 def test_browsers_own_requests_never_reach_the_miner(chi: Chi, miner: ScriptedMiner) -> None:
-    """/favicon.ico is empty and may be kept, /robots.txt asks robots to stay away; neither asks the miner."""
+    """/favicon.ico may be kept, /robots.txt asks robots to stay away; neither asks the miner."""
     icon, robots = chi.get("/favicon.ico"), chi.get("/robots.txt")
-    assert (icon.status, icon.body) == (204, b"")
+    assert (icon.status, icon.headers["Content-Type"]) == (200, "image/x-icon")
     assert "max-age" in icon.headers["Cache-Control"]
     assert (robots.status, robots.body) == (200, b"User-agent: *\nDisallow: /\n")
     assert robots.headers["Content-Type"].startswith("text/plain")

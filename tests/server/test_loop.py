@@ -24,11 +24,11 @@ import pytest
 
 from chi.bounds import EVICT_AHEAD, HEADER_TIME
 from chi.server.listening import listen, open_sockets
-from chi.server.loop import CLEAN_EVERY
+from chi.server.loop import CLEAN_EVERY, DRAIN, GRACE, PATIENCE
 from chi.settings import Settings
 from tests.client import Background, Wire
 from tests.conftest import Chi, Process, StillClock
-from tests.miner import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 EXPECTED = re.compile(
@@ -223,7 +223,7 @@ def test_request_that_never_ends_is_ended(
     chi = serve(miner.port, clock=StillClock().clock)
     idle, slow, body = wires(chi.port, 3)
     assert idle.ask("GET /healthz").status == 200
-    body.send(body.head("POST / HTTP/1.1", "Content-Length: 100"))
+    body.send(body.head("POST / HTTP/1.1", "Content-Length: 10000"))
     with dripping([slow, body], 0.05):
         assert idle.ask("GET /healthz").status == 200
         chi.advance(HEADER_TIME - 1)
@@ -457,17 +457,86 @@ def test_stops_at_once_with_nothing_in_flight(
 ) -> None:
     """A signal ends idle connections and the process, with status 0."""
     chi = launch("--read-only")
-    used, idle, slow = wires(chi.port, 3)
+    used, idle = wires(chi.port, 2)
     assert used.ask("GET /summary").status == 200
-    slow.send(b"GET /summ")
     assert chi.get("/healthz").status == 200
     assert seconds(lambda: chi.stop(number)) < TWO_SECONDS / 2
     assert chi.process.returncode == 0
     assert used.ended()
     assert idle.ended()
-    assert slow.ended()
     assert unexpected(chi) == [f"INFO miner {miner_of(chi)} answers"]
     assert chi.log.endswith("INFO stopped\n")
+
+
+@pytest.fixture
+def still(serve: Callable[..., Chi], miner: ScriptedMiner) -> Chi:
+    """A chi with a clock that stands still."""
+    return serve(miner.port, clock=StillClock().clock)
+
+
+HEAD, BODY = b"GET /devs", b'{"command":"devs"}'
+
+
+@pytest.mark.parametrize("kind", ["head", "body"])
+def test_half_received_requests_are_in_flight(
+    still: Chi, wires: Callable[..., list[Wire]], kind: str
+) -> None:
+    """What a client has begun to send when chi is to stop is received to its end, and answered."""
+    wire, other = wires(still.port, 2)
+    head = wire.head("POST / HTTP/1.1", f"Content-Length: {len(BODY)}")
+    wire.send(HEAD if kind == "head" else head + BODY[:5])
+    assert other.ask("GET /healthz").status == 200
+    still.loop.stop()
+    still.advance(DRAIN - 0.1)
+    assert wire.silent()
+    wire.send(wire.head(" HTTP/1.1") if kind == "head" else BODY[5:])
+    response = wire.read()
+    assert (response.status, response.headers["Connection"]) == (200, "close")
+    assert wire.ended()
+
+
+def test_what_is_never_received_holds_up_the_end_no_longer_than_that(
+    still: Chi, wires: Callable[..., list[Wire]]
+) -> None:
+    """A client that stops in the middle of its request gets as long as what is in flight."""
+    wire, other = wires(still.port, 2)
+    wire.send(HEAD)
+    assert other.ask("GET /healthz").status == 200
+    still.loop.stop()
+    still.advance(DRAIN + 0.1)
+    assert wire.ended()
+
+
+def test_who_asks_again_soon_is_told_that_it_is_the_last_time(
+    still: Chi, wires: Callable[..., list[Wire]]
+) -> None:
+    """A connection on which something was asked just now is not closed under its client's next request."""
+    poller, quiet = wires(still.port, 2)
+    for wire in (quiet, poller):  # the second is answered when all is done for the first
+        assert wire.ask("GET /healthz").status == 200
+    still.advance(PATIENCE)
+    assert poller.ask("GET /healthz").status == 200
+    still.loop.stop()
+    still.advance(GRACE + 0.1)
+    assert quiet.ended()
+    still.advance(PATIENCE - GRACE - 0.2)
+    assert poller.silent()
+    response = poller.ask("GET /healthz")
+    assert (response.status, response.headers["Connection"]) == (200, "close")
+    assert poller.ended()
+
+
+def test_idle_connections_hold_up_the_end_no_longer_than_that(
+    still: Chi, wires: Callable[..., list[Wire]]
+) -> None:
+    """Who does not ask again is not waited for."""
+    new, used, other = wires(still.port, 3)
+    for wire in (used, other):  # the second is answered when all is done for the first
+        assert wire.ask("GET /healthz").status == 200
+    still.loop.stop()
+    still.advance(PATIENCE + 0.1)
+    assert used.ended()
+    assert new.ended()
 
 
 @SIGNALS

@@ -23,7 +23,7 @@ from chi.miner.wire import Exchange
 from chi.server import listening
 from tests.client import Wire
 from tests.conftest import Chi, Response
-from tests.miner import (
+from tests.scripted import (
     CLOSE,
     HEALTHY,
     HOLD,

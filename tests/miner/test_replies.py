@@ -11,21 +11,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chi.app import read_body
 from chi.bounds import MAX_DEPTH, MAX_PRETTY
 from chi.errors import ChiError
 from chi.miner.replies import STRING_REPAIRS, STRUCTURE_REPAIRS, Reply, read_reply
-from tests.miner import CAPTURES
+from tests.scripted import CAPTURES
 
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
 # What `+` alone brings, from all three: the one captured reply that is no JSON.
 HEADLESS = b',"id":1}'
 
 # As many examples as there is time for; no deadline, for a machine may be busy.
-PROPERTY = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def captures() -> dict[str, bytes]:
@@ -627,7 +626,7 @@ import itertools, threading
 from chi.app import read_body
 from chi.errors import ChiError
 from chi.miner.replies import read_reply
-from tests.test_replies import NESTINGS
+from tests.miner.test_replies import NESTINGS
 
 def texts():
     for nesting in NESTINGS.values():
@@ -1072,7 +1071,6 @@ def test_any_damaged_document(damage: str) -> None:
     """Any document, damaged in any places by a row of the table, comes out valid, equal, and so named."""
     repair, find = DAMAGES[damage]
 
-    @settings(PROPERTY, max_examples=40)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         text = data.draw(replies(damage))
@@ -1103,7 +1101,6 @@ def check_anything(data: bytes) -> Reply | None:
     return None
 
 
-@settings(PROPERTY, max_examples=200)
 @given(st.data())
 def test_any_damages_together(data: st.DataObject) -> None:
     """Damaged by several rows at once, a document comes out valid and says the same, or is refused."""
@@ -1116,7 +1113,6 @@ def test_any_damages_together(data: st.DataObject) -> None:
         assert said(reply.body.decode()) == said(text)
 
 
-@settings(PROPERTY, max_examples=200)
 @given(st.data())
 def test_any_damaged_document_that_was_cut(data: st.DataObject) -> None:
     """A damaged document that was cut, too, is refused."""
@@ -1127,7 +1123,6 @@ def test_any_damaged_document_that_was_cut(data: st.DataObject) -> None:
     refusal(reply[: data.draw(st.integers(0, len(reply) - 1))])
 
 
-@settings(PROPERTY, max_examples=200)
 @given(replies())
 def test_any_document(text: str) -> None:
     """Any document passes byte for byte, and its indented form is that of Python's json."""
@@ -1143,7 +1138,6 @@ FRAGMENTS = [
 ]
 
 
-@settings(PROPERTY, max_examples=300)
 @given(
     st.one_of(
         st.binary(max_size=60),
@@ -1156,7 +1150,6 @@ def test_random_bytes(data: bytes) -> None:
     check_anything(data)
 
 
-@settings(PROPERTY, max_examples=300)
 @given(
     st.sampled_from(sorted(captures())),
     st.lists(

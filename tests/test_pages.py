@@ -10,8 +10,10 @@ import json
 import logging
 import math
 import re
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,10 @@ from chi.status.history import SAMPLE_INTERVAL, SAMPLED, History
 from chi.status.model import Status
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
-from tests.miner import CLOSE, HOLD, ScriptedMiner, Step, free_port
+from tests.miner.test_asking import settle
+from tests.scripted import CLOSE, HOLD, ScriptedMiner, Step, free_port
 from tests.status.golden import FIRMWARES, GOLDEN, columns, replies_of
-from tests.test_coalescing import settle
-from tests.test_scrape import (
+from tests.test_monitor import (
     JOINED,
     NO_SUMMARY,
     REQUESTS,
@@ -53,11 +55,10 @@ HOUR = "max-age=3600"
 
 
 class Watched(History):
-    """A history whose samples can be waited for; the next one is due in an hour."""
+    """A history whose samples can be waited for."""
 
-    def __init__(self, interval: float = 3600.0) -> None:
-        super().__init__(1440)
-        self.interval = interval
+    def __init__(self) -> None:
+        super().__init__(240)
         self._changed = threading.Condition()
         self._count = 0
 
@@ -76,12 +77,13 @@ class Watched(History):
 
 @pytest.fixture
 def sampler(serve: Callable[..., Chi], miner: ScriptedMiner) -> Callable[..., tuple[Chi, Watched]]:
-    """Serve with a history that is watched, and takes a sample when it is told to."""
+    """Serve with a history that is watched, and takes a small sample when it is told to."""
 
     def start(port: int = miner.port, interval: float = 3600.0, **settings: Any) -> tuple[Chi, Watched]:
         chi = serve(port, **{"history": 60, **settings})
         chi.monitor.sample_at = math.inf
-        chi.monitor.history = history = Watched(interval)
+        chi.monitor.interval, chi.monitor.full_at = interval, math.inf
+        chi.monitor.history = history = Watched()
         return chi, history
 
     return start
@@ -706,6 +708,8 @@ def test_what_the_page_may(chi: Chi, reader: Reader) -> None:
     for tag, (inside,) in reader.inside.items():
         digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
         assert allowed[f"{tag}-src"] == [f"'sha256-{digest}'"]
+    assert allowed["manifest-src"] == ["'self'"]
+    assert allowed.pop("img-src") == ["'self'", "data:"]  # an icon that the page draws
     words = [word for words in allowed.values() for word in words]
     assert not [
         word for word in words if "unsafe" in word or "*" in word or "http" in word or "data:" in word
@@ -750,6 +754,53 @@ def test_the_page_without_javascript() -> None:
     (inside,) = re.findall(r"<noscript>(.*?)</noscript>", PAGE, re.DOTALL)
     assert 'href="status.json' in inside
     assert 'href="history.json' in inside
+
+
+def size_of_png(png: bytes) -> tuple[int, int]:
+    """Width and height of a PNG, all of whose chunks and pixels are checked (RFC 2083)."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks: dict[bytes, bytes] = {}
+    place = 8
+    while place < len(png):
+        length, name = struct.unpack(">I4s", png[place : place + 8])
+        chunks[name] = png[place + 8 : place + 8 + length]
+        (checksum,) = struct.unpack(">I", png[place + 8 + length : place + 12 + length])
+        assert checksum == zlib.crc32(name + chunks[name])
+        place += 12 + length
+    width, height, depth, colours = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    assert colours == 3  # by palette
+    assert len(zlib.decompress(chunks[b"IDAT"])) == height * (1 + -(-width * depth // 8))
+    assert b"IEND" in chunks
+    return width, height
+
+
+def test_icon(chi: Chi) -> None:
+    """/favicon.ico is an icon file with one picture of 32 pixels."""
+    icon = chi.get("/favicon.ico").body
+    zero, kind, count = struct.unpack("<HHH", icon[:6])
+    assert (zero, kind, count) == (0, 1, 1)
+    width, height, _, _, _, _, size, offset = struct.unpack("<BBBBHHII", icon[6:22])
+    assert (width, height) == (32, 32)
+    assert size_of_png(icon[offset : offset + size]) == (32, 32)
+    assert len(icon) == offset + size
+
+
+def test_manifest(chi: Chi, miner: ScriptedMiner) -> None:
+    """It says what a home screen needs, with an icon in itself and no address but one relative to its own."""
+    response = chi.get("/manifest.webmanifest")
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/manifest+json"
+    manifest = response.json
+    assert manifest["name"]
+    assert manifest["start_url"] == "dashboard"
+    assert manifest["display"] in ("minimal-ui", "standalone")
+    (icon,) = manifest["icons"]
+    head, _, data = icon["src"].partition(",")
+    assert (head, icon["type"]) == ("data:image/png;base64", "image/png")
+    width, height = size_of_png(base64.b64decode(data, validate=True))
+    assert icon["sizes"] == f"{width}x{height}"
+    assert width == height >= 144  # less is not taken
+    assert miner.requests == []
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/dashboard?", "/dashboard?x=1", "/history.json"])
