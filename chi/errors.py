@@ -62,10 +62,23 @@ ERRORS = {
     "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),
     "not-ready": (503, "{why}"),
     "stopping": (503, "chi is stopping; the request was given up."),
-    "timeout": (504, "The miner did not answer within {seconds:g} s. A command may have been carried out."),
+    "timeout": (504, "The miner did not answer within {seconds:g} s."),
+    "command-timeout": (
+        504,
+        "The miner did not answer within {seconds:g} s. The command may have been carried out.",
+    ),
+    "connect-timeout": (
+        504,
+        "The miner's API at {miner} did not accept a connection within {seconds:g} s. Nothing was sent.",
+    ),
+    "name-timeout": (
+        504,
+        "The name of the miner's host {miner} could not be looked up within {seconds:g} s. Nothing was sent.",
+    ),
 }
+TIMEOUTS = frozenset({"timeout", "command-timeout", "connect-timeout", "name-timeout"})
 # These tell of the miner, not of its reply: it cannot be talked to.
-MINER_DOWN = frozenset({"refused", "unreachable", "unknown-host", "closed", "timeout"})
+MINER_DOWN = TIMEOUTS | {"refused", "unreachable", "unknown-host", "closed"}
 # These tell that a client may not have what it asked for.
 DENIALS = frozenset({"token", "read-only", "cross-site", "confirm", "host"})
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from chi.bounds import MAX_HELD, MAX_HELD_SIZE, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.clock import CLOCK, Clock
-from chi.errors import MINER_DOWN, ChiError
+from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
 from chi.guard import guarded
 from chi.miner.replies import Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, Exchange, host_and_port, look_up
@@ -164,11 +164,9 @@ class Miner:
 
     def turn(self, now: float) -> float:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
-        for exchange in self._exchanges[:]:
-            if now >= exchange.started + self._settings.timeout:
-                exchange.finish(ChiError("timeout", seconds=self._settings.timeout))
-            elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
-                exchange.finish(ChiError("internal"))
+        for question in list(self._open):
+            for exchange in question.exchanges[:]:
+                self._watch(question, exchange, now)
         for question in [question for question in self._open if question.deadline <= now]:
             self._expire(question, now)
         for question in [question for question in self._open if question.wants_asking(now)]:
@@ -178,6 +176,13 @@ class Miner:
         while self._spent:
             self._spent.pop().close()
         return TICK if self._open else IDLE
+
+    def _watch(self, question: Question, exchange: Exchange, now: float) -> None:
+        """End an exchange that has taken too long, or is complete without saying so."""
+        if now >= exchange.started + self._settings.timeout:
+            exchange.finish(self._overdue(question, exchange))
+        elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
+            exchange.finish(ChiError("internal"))
 
     def give_up(self) -> None:
         """Answer everybody who waits with `stopping`."""
@@ -214,8 +219,7 @@ class Miner:
 
     def _expire(self, question: Question, now: float) -> None:
         """Give up the clients whose deadline has passed."""
-        name = "timeout" if question.exchanges else "not-sent"
-        error = ChiError(name, seconds=self._settings.timeout)
+        error = self._overdue(question, *question.exchanges)
         waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
         for client in waiting:
             if client.deadline > now:
@@ -224,6 +228,18 @@ class Miner:
                 client.answers[question.key] = error
                 _resume(client)
         self._close_if_done(question)
+
+    def _overdue(self, question: Question, *exchanges: Exchange) -> ChiError:
+        """Say what has happened to a question that has no answer in time."""
+        if not exchanges:
+            name = "not-sent"
+        elif any(exchange.asked is not None for exchange in exchanges):
+            name = "timeout" if question.shared else "command-timeout"
+        elif all(exchange in self._resolving for exchange in exchanges):
+            name = "name-timeout"
+        else:
+            name = "connect-timeout"
+        return ChiError(name, seconds=self._settings.timeout, miner=self.name)
 
     def _close_if_done(self, question: Question) -> None:
         if question.waiting or question.exchanges:
@@ -279,7 +295,7 @@ class Miner:
         self._exchanges.remove(exchange)
         self._spent.append(exchange)
         alone = exchange.started < self._heard  # others were answered meanwhile
-        if not (alone and isinstance(outcome, ChiError) and outcome.name == "timeout"):
+        if not (alone and isinstance(outcome, ChiError) and outcome.name in TIMEOUTS):
             self._note(outcome)
         if isinstance(outcome, bytes):
             self._heard = exchange.heard

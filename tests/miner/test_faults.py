@@ -46,7 +46,7 @@ ODD = {
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """chi believes that systemd listens, and what it is told is here to be read."""
+    """Chi believes that systemd listens, and what it is told is here to be read."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
         there.bind(str(tmp_path / "notify"))
         there.settimeout(10)
@@ -109,7 +109,7 @@ def test_a_fault_ends_nothing(
     name: str,
     end: list[Step],
 ) -> None:
-    """Whatever fails in the event loop: each client has an answer, the log the traceback, and chi serves on."""
+    """Whatever fails in the event loop: each client has an answer, the log a traceback; chi serves on."""
     chi = serve(miner.port, timeout=1.0)
     miner.script = [b'{"a":1,}', *end]  # in want of repair
     where, what, status = FAULTS[name]
