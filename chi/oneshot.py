@@ -46,13 +46,18 @@ class Once:
         self._miner = Miner(settings, self._sockets, threads.submit, collections.Counter())
         self.name = self._miner.name
 
+    @property
+    def manner(self) -> str:
+        """How it answers, in words."""
+        return self._miner.manner
+
     def ask(self, command: str) -> Any:
         """Return the miner's reply to the report `command`, parsed; ChiError if there is none."""
         client = Client(CLOCK.now(), self._timeout, b"", lambda: None)
-        client.parses = True
+        client.made = dict
         while True:
             try:
-                return self._miner.ask(client, encode_request({"command": command})).parsed()
+                return self._miner.ask(client, encode_request({"command": command})).parsed(dict)
             except Parked:
                 wasyncore.loop(timeout=TICK, use_poll=True, map=self._sockets, count=1)
                 self._threads.deliver()
@@ -60,7 +65,7 @@ class Once:
 
 
 def say(line: str) -> None:
-    """Print a line; what is not printable in it, which a miner may have sent for a terminal to obey, is a ?."""
+    """Print a line, with ? for what is not printable: a miner may have sent it for a terminal to obey."""
     printable = "".join(character if character.isprintable() else "?" for character in line)
     encoding = sys.stdout.encoding or "ascii"
     print(printable.encode(encoding, "replace").decode(encoding))
@@ -71,7 +76,7 @@ def check(settings: Settings, policy: Policy, threads: Threads) -> int:
     miner = Once(settings, threads)
     try:
         version = miner.ask("version")
-        say(f"Miner:  {miner.name} answers: {describe_software(miner, version)}")
+        say(f"Miner:  {miner.name} {miner.manner}: {describe_software(miner, version)}")
     except ChiError as error:
         say(f"Miner:  {error}")
         return 1

@@ -17,51 +17,58 @@ import functools
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from chi.bounds import MAX_DEPTH, MAX_MARKS, MAX_PRETTY, MAX_REPLY
 from chi.errors import ChiError, quote
+from chi.miner import cgminer_text
 
 ESCAPED_BACKSLASH, ESCAPED_QUOTE, STATUS_KEY = "\ud800", "\ud801", "\ud802"
 ONE_KIND = bytes.maketrans(b"[{]}", b"(())")
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
+# Makes an object of its members, as json's object_pairs_hook; dict will do.
+Made = Callable[[list[tuple[str, Any]]], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply fit for a client: JSON in UTF-8, and the names of the repairs that made it so.
+    """A reply fit for a client: JSON in UTF-8, by which repairs, and whether it was text.
 
-    `value` is the body, parsed, for as long as somebody may want it; it is no part of what a reply is.
+    `value` is the body, parsed, where that was asked for when it was read.
     """
 
     body: bytes
     repairs: tuple[str, ...] = ()
+    translated: bool = False
     value: Any = field(default=None, compare=False, repr=False)
 
-    def parsed(self) -> Any:
-        """The body's value; it is parsed again only where `value` was not kept."""
-        return parse_json(self.body) if self.value is None else self.value
+    def parsed(self, made: Made) -> Any:
+        """The body's value, each object `made` of its members; parsed again only where it was not asked for."""
+        return parse_json(self.body, made=made) if self.value is None else self.value
 
 
 class NestingError(ValueError):
     """JSON nested deeper than any thread's stack is sure to bear."""
 
 
-def parse_json(data: bytes, parse_int: Callable[[str], Any] = float) -> Any:
+def parse_json(data: bytes, parse_int: Callable[[str], Any] = float, made: Made | None = None) -> Any:
     """Return what strict JSON (RFC 8259, UTF-8) says; ValueError if it is not, NestingError beyond MAX_DEPTH.
 
-    Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits.
+    Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits. `made`
+    makes an object of its members, which may have one name several times; without it the last counts.
     """
     text = data.decode("utf-8")
     if _too_deep(text):
         raise NestingError(f"nested more than {MAX_DEPTH} levels deep")
-    return _decoder(parse_int).decode(text)
+    return _decoder(parse_int, made).decode(text)
 
 
 @functools.cache
-def _decoder(parse_int: Callable[[str], Any]) -> json.JSONDecoder:
-    return json.JSONDecoder(parse_constant=_no_constant, parse_int=parse_int)
+def _decoder(parse_int: Callable[[str], Any], made: Made | None) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_no_constant, parse_int=parse_int, object_pairs_hook=made)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -123,23 +130,46 @@ JOINED_SECTIONS = re.compile(r'\}\s*\]\s*\{\s*"STATUS"\s*:\s*\[\s*\{')
 MEMBER = re.compile(r'\s*"\s*:')
 
 
-def read_reply(data: bytes, pretty: bool = False) -> Reply:
-    """Return the miner's reply as valid JSON, repaired if need be; ChiError where it cannot be."""
+def read_reply(data: bytes, pretty: bool = False, made: Made | None = None) -> Reply:
+    """Return the miner's reply as valid JSON, repaired if need be; ChiError where it cannot be.
+
+    With `made` it has the value as well, each object made of its members by that.
+    """
     try:
-        reply = read_valid(data)
+        reply = read_valid(data, made)
     except NestingError:
         raise ChiError("too-deep", limit=MAX_DEPTH) from None
     except ValueError as error:
-        reply = _repair(data, error)
+        reply = _translate(data) if cgminer_text.looks_like(data) else _repair(data, error, made)
     return indented(reply) if pretty else reply
 
 
-def read_valid(data: bytes) -> Reply:
+def read_valid(data: bytes, made: Made | None = None) -> Reply:
     """Return the miner's reply if it is valid JSON as it is; ValueError if it is not."""
-    return Reply(data, (), parse_json(data))
+    return Reply(data, value=_value(data, made))
 
 
-def _repair(data: bytes, error: ValueError) -> Reply:
+def _value(data: bytes, made: Made | None) -> Any:
+    """Return the value of valid JSON if that is wanted: it may take twenty times as much room."""
+    value = parse_json(data, made=made)
+    return value if made else None
+
+
+def _translate(data: bytes) -> Reply:
+    try:
+        return Reply(ENCODER.encode(cgminer_text.read_cgminer_text(data)).encode("ascii"), translated=True)
+    except ValueError as error:
+        raise ChiError("text-protocol", why=error) from None
+
+
+def read_json(data: bytes, made: Made | None = None) -> Reply:
+    """As read_reply, but only what came as JSON; ChiError of text, of which the end cannot be told."""
+    if cgminer_text.looks_like(data):
+        raise ChiError("text-protocol", why="it may go on")
+    return read_reply(data, made=made)
+
+
+def _repair(data: bytes, error: ValueError, made: Made | None) -> Reply:
     """Return `data`, no JSON because of `error`, with the repairs that make it so; ChiError if none do."""
     repairs: list[str] = []
     try:
@@ -167,7 +197,7 @@ def _repair(data: bytes, error: ValueError) -> Reply:
         body = _join(structure, contents.split('"') if strings else []).encode("utf-8")
         if len(body) > MAX_PRETTY:  # an escape has six characters
             raise ChiError("reply-too-large", limit=MAX_REPLY)
-        return Reply(body, tuple(dict.fromkeys(repairs)), parse_json(body))
+        return Reply(body, tuple(dict.fromkeys(repairs)), value=_value(body, made))
     except ValueError:
         raise _explain(data, error) from None
 
@@ -231,7 +261,7 @@ BRACKETS = re.compile(r"(\[\]|\{\}|[][{}])")
 
 def indented(reply: Reply) -> Reply:
     """Return the reply indented; ChiError if that makes it too large."""
-    return Reply(indent(reply.body), reply.repairs, reply.value)
+    return replace(reply, body=indent(reply.body))
 
 
 def indent(body: bytes) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any
 from chi.bounds import LARGE, MAX_LOOKED, MAX_REPLY, MAX_REQUEST
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError
-from chi.miner.replies import ENCODER, Reply, read_reply, read_valid
+from chi.miner.replies import ENCODER, Made, Reply, read_json, read_valid
 
 log = logging.getLogger("chi")
 
@@ -71,8 +71,10 @@ class Exchange:
         sockets: dict[int, Any],
         landed: Callable[[Exchange, bytes | ChiError], None],
         clock: Clock = CLOCK,
+        made: Made | None = None,
     ) -> None:
         self._clock = clock
+        self._made = made
         self.request = request
         self.started = self.heard = clock.now()
         self.asked: float | None = None
@@ -119,12 +121,15 @@ class Exchange:
 
     def finish(self, outcome: bytes | ChiError) -> None:
         """End the exchange, once, with `outcome`; the caller closes it when the clients have that."""
-        if self._finished:
-            return
+        if not self._finished:
+            self.detach()
+            self._landed(self, outcome)
+
+    def detach(self) -> None:
+        """Take nothing more from the connection, without an outcome."""
         if self._socket is not None:
             self._sockets.pop(self._socket.fileno(), None)
         self._finished = True
-        self._landed(self, outcome)
 
     # What wasyncore calls.
 
@@ -159,8 +164,8 @@ class Exchange:
         self.asked = self.heard = now
 
     def handle_read_event(self) -> None:
-        assert self._socket is not None
         while not self._finished:
+            assert self._socket is not None
             try:
                 chunk = self._socket.recv(LARGE)
             except BlockingIOError:
@@ -197,14 +202,14 @@ class Exchange:
         elif chunk.rstrip().endswith((b"}", b"]")) and len(self._data) >= 2 * self._checked:
             # Doubling keeps the checks of a reply that drips in linear in its length.
             self._checked = len(self._data)
-            self._finish_if(read_valid)
+            self._finish_if(lambda data: read_valid(data, self._made))
 
     def settle(self) -> None:
         """Take what has come as the reply if it is complete: nothing has come for QUIET seconds."""
         if len(self._data) > self._settled and self._looked < MAX_LOOKED:
             self._settled = len(self._data)
             self._looked += len(self._data)
-            self._finish_if(read_reply)
+            self._finish_if(lambda data: read_json(data, self._made))
 
     def _finish_if(self, read: Callable[[bytes], Reply]) -> None:
         data = bytes(self._data)

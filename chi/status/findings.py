@@ -1,14 +1,14 @@
-"""What each row of the table says of a miner at this look: the value, and whether it is beyond its limit.
+"""What is not well with a miner at this look: the row of the table, the value, the limit that it is beyond.
 
-Comes in: a Status and the Memory of earlier ones. Goes out: a Finding for each row and part that it can be
-told of. Whether a finding becomes a problem, is for chi.status.verdict: it has the delays.
+Comes in: a Status and the Memory of earlier ones. Goes out: a Finding for each row and part that is not well.
+Whether a finding becomes a problem, is for chi.status.verdict: it has the delays.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from chi.status import chance, memory
 from chi.status.memory import Memory, boards_of, name_of
@@ -17,45 +17,43 @@ from chi.status.problems import DAY, HOUR, MINUTE, PROBLEMS
 
 FEWEST = 12.0  # bad shares in a window, before their part means anything: chance alone does not bring them
 FEWEST_FOR_ERRORS = 10.0  # accepted shares, for the work of the hour to be known to a third
+SEEN_TO_TURN = 3  # looks, for a fan to be there
 MAX_ERRORS = 20  # of the firmware's own
 
 
 class Finding(NamedTuple):
-    """What is found: the row's key, the part it is about, whether it is wrong, or well again.
+    """What is not well: the row's key, the part it is about, and whether it is wrong.
 
-    Neither is between the two limits: there nothing changes. `words` fill in the sentence.
+    If not, it is between the two limits, or not told this time: then nothing changes. `words` fill in the
+    sentence.
     """
 
     key: str
     about: str = ""
     wrong: bool = True
-    well: bool = False
     value: float | None = None
     limit: float | None = None
-    words: dict[str, str] = {}  # noqa: RUF012 - never changed
+    words: Mapping[str, str] = {}
 
 
-def fact(key: str, about: str, wrong: bool, **more: Any) -> Finding:
-    """Return what is either so or not."""
-    return Finding(key, about, wrong, not wrong, **more)
-
-
-def measured(key: str, about: str, value: float, **words: str) -> Finding:
-    """Return what the limits of the row make of a value."""
+def measured(key: str, about: str, value: float, enough: bool = True, **words: str) -> Iterator[Finding]:
+    """Yield what the limits of the row make of a value; it is wrong only if there is enough to tell."""
     limit, clear = PROBLEMS[key].limit or 0.0, PROBLEMS[key].clear or 0.0
     low = clear > limit  # small values are wrong
-    wrong, well = (value < limit, value > clear) if low else (value > limit, value < clear)
-    return Finding(key, about, wrong, well, value, limit, words)
+    if (value < clear) if low else (value > clear):
+        wrong = (value < limit) if low else (value > limit)
+        yield Finding(key, about, wrong and enough, value, limit, words)
 
 
 def find(status: Status, seen: Memory) -> Iterator[Finding]:
-    """Yield all that can be told."""
+    """Yield all that is not well."""
     rig = status.rig
     yield from activity(rig, seen)
     yield from pools(status.pools)
     yield from heat(status)
     yield from told_by_firmware(rig)
-    yield fact("restarted", "", seen.restarted)
+    if seen.restarted:
+        yield Finding("restarted")
     if memory.hashes(rig):
         yield from shares(rig, seen)
         yield from hardware(rig, seen)
@@ -69,52 +67,56 @@ def find(status: Status, seen: Memory) -> Iterator[Finding]:
 def activity(rig: Rig, seen: Memory) -> Iterator[Finding]:
     """What the miner does: it hashes, or starts, tunes, sleeps, is stopped, or stands."""
     hashing, state = memory.hashes(rig), rig.state
-    yield fact("sleeping", "", state == "sleeping")
-    yield fact("stopped", "", state == "stopped")
-    stands = 0.0 if hashing else seen.seen - seen.stood
-    tunes = state == "tuning" and stands < (PROBLEMS["tuning"].limit or 0.0)
-    yield fact("tuning", "", tunes)
-    meant = tunes or state in ("sleeping", "stopped")
-    starts = not hashing and not meant and (state == "starting" or seen.starting(rig))
-    starts = starts and stands < (PROBLEMS["starting"].limit or 0.0)
-    yield fact("starting", "", starts)
-    yield fact("not-hashing", "", not hashing and not meant and not starts)
+    stood = 0.0 if hashing else seen.seen - seen.stood
+    if state in ("sleeping", "stopped"):
+        yield Finding(state)
+    elif state == "tuning" and stood < (PROBLEMS["tuning"].limit or 0.0):
+        yield Finding("tuning")
+    elif not hashing:
+        starts = state == "starting" or seen.starting(rig)
+        starts = starts and stood < (PROBLEMS["starting"].limit or 0.0)
+        yield Finding("starting" if starts else "not-hashing")
 
 
 def shares(rig: Rig, seen: Memory) -> Iterator[Finding]:
     """Shares that do not come, and those that pools do not take."""
-    silent = seen.seen - seen.gap.since
-    found = chance.allowed(seen.gap, rig)
-    least = PROBLEMS["no-share"].limit or 0.0
-    words = {"lasted": duration(silent), "due": duration(found.interval) if found else ""}
+    yield from no_share(rig, seen)
+    for key, count in (("rejects", "rejected"), ("stales", "stale")):
+        for row in (f"{key}/most", key):
+            window = seen.window(PROBLEMS[row].window)
+            if window.shares < memory.NEWEST:
+                window = seen.newest
+            bad = getattr(window, count)
+            if bad:
+                yield from measured(row, "", bad / window.shares, enough=bad >= FEWEST)
+
+
+def no_share(rig: Rig, seen: Memory) -> Iterator[Finding]:
+    """No share for longer than chance allows; or than an hour, where it is not known what that is."""
+    silent, found = seen.seen - seen.gap.since, chance.allowed(seen.gap, rig)
     if found:
-        late = seen.gap.work > found.work and silent > least
-        yield Finding("no-share", "", late, not late, silent, max(least, found.seconds), words)
-    else:
-        unknown = PROBLEMS["no-share/unknown"].limit or 0.0
-        late = rig.shares_accepted is not None and silent > unknown
-        yield fact("no-share/unknown", "", late, value=silent, limit=unknown, words=words)
-    for key in ("rejects/most", "rejects", "stales/most", "stales"):
-        window = seen.window(PROBLEMS[key].window)
-        if window.shares < memory.NEWEST:
-            window = seen.newest
-        bad = window.rejected if key.startswith("rejects") else window.stale
-        if window.shares:
-            finding = measured(key, "", bad / window.shares)
-            yield finding._replace(wrong=finding.wrong and bad >= FEWEST)
+        least = PROBLEMS["no-share"].limit or 0.0
+        if seen.gap.work > found.work / 2:  # half: what is due is not known to the percent
+            late = seen.gap.work > found.work and silent > least
+            words = {"lasted": duration(silent), "due": duration(found.interval)}
+            yield Finding("no-share", "", late, silent, max(least, found.seconds), words)
+    elif rig.shares_accepted is not None:
+        most = PROBLEMS["no-share/unknown"].limit or 0.0
+        if silent > most:
+            yield Finding("no-share/unknown", "", True, silent, most, {"lasted": duration(silent)})
 
 
 def hardware(rig: Rig, seen: Memory) -> Iterator[Finding]:
     """Wrong results of the chips, against the work that pools accepted, or else that was done."""
     hour = seen.window(HOUR)
+    if hour.errors < FEWEST:
+        return
     work = hour.difficulty if hour.accepted >= FEWEST_FOR_ERRORS else 0.0
     if rig.algorithm == "sha256d":
         work = max(work, hour.hashes / 2.0**32)
     if work:
-        part = hour.errors / (hour.errors + work)
-        for key in ("hardware-errors/many", "hardware-errors"):
-            finding = measured(key, "", part)
-            yield finding._replace(wrong=finding.wrong and hour.errors >= FEWEST)
+        for row in ("hardware-errors/many", "hardware-errors"):
+            yield from measured(row, "", hour.errors / (hour.errors + work))
 
 
 def hashrates(rig: Rig, seen: Memory) -> Iterator[Finding]:
@@ -124,7 +126,7 @@ def hashrates(rig: Rig, seen: Memory) -> Iterator[Finding]:
         if now is None:
             yield Finding(key, wrong=False)
         elif reference:
-            yield measured(key, "", now / reference)
+            yield from measured(key, "", now / reference)
 
 
 BOARD_KEYS = ("board-missing", "board-without-chips", "board-dead", "board-short-of-chips")
@@ -134,32 +136,35 @@ def boards(status: Status, seen: Memory) -> Iterator[Finding]:
     """Boards that are gone, or do not work; of each the one thing that explains the others."""
     found = boards_of(status)
     if not found:  # not told this time
-        yield from (Finding(key, name, wrong=False) for key in BOARD_KEYS for name in sorted(seen.boards))
+        yield from (Finding(key, name, wrong=False) for key in BOARD_KEYS for name in seen.boards)
         return
     most = max((each.chips or 0.0 for each in status.chains), default=0.0)
-    troubles = {name_of(each): trouble(each, most) for each in found}
-    troubles.update({name: ("board-missing", None, None) for name in seen.boards if name not in troubles})
-    for name, (wrong, value, limit) in troubles.items():
-        for key in BOARD_KEYS:
-            hit = key == wrong
-            yield fact(key, name, hit, value=value if hit else None, limit=limit if hit else None)
+    for each in found:
+        yield from device_trouble(each) if isinstance(each, Device) else chain_trouble(each, most)
+    if len(seen.boards) > len(found):
+        told = {name_of(each) for each in found}
+        gone = [name for name, hashed in seen.boards.items() if hashed and name not in told]
+        yield from (Finding("board-missing", name) for name in gone)
 
 
-def trouble(board: Chain | Device, most: float) -> tuple[str, float | None, float | None]:
-    """Return the key of what is wrong with a board, "" for nothing, with its value and limit."""
-    if isinstance(board, Device):
-        dead = board.alive is False or (board.hashrate == 0 and board.enabled is not False)
-        return "board-dead" if dead and board.enabled is not False else "", None, None
-    chips = board.chips_expected or most
-    if board.state == "missing":
-        return "board-missing", None, None
-    if board.chips == 0 and chips:
-        return "board-without-chips", 0.0, chips
-    if board.state in ("dead", "fault") or board.hashrate == 0:
-        return "board-dead", None, None
-    if board.chips is not None and board.chips < chips:
-        return "board-short-of-chips", board.chips, chips
-    return "", None, None
+def device_trouble(device: Device) -> Iterator[Finding]:
+    """What is wrong with a device, if anything; one that was switched off does what it should."""
+    if device.enabled is not False and (device.alive is False or device.hashrate == 0):
+        yield Finding("board-dead", name_of(device))
+
+
+def chain_trouble(chain: Chain, most: float) -> Iterator[Finding]:
+    """What is wrong with a board, if anything; `most` chips has any board."""
+    chips = chain.chips_expected or most
+    at_rest = chain.state in ("starting", "tuning", "sleeping")
+    if chain.state == "missing":
+        yield Finding("board-missing", name_of(chain))
+    elif chain.chips == 0 and chips:
+        yield Finding("board-without-chips", name_of(chain), value=0.0, limit=chips)
+    elif chain.state in ("dead", "fault") or (chain.hashrate == 0 and not at_rest):
+        yield Finding("board-dead", name_of(chain))
+    elif chain.chips is not None and chain.chips < chips:
+        yield Finding("board-short-of-chips", name_of(chain), value=chain.chips, limit=chips)
 
 
 def heat(status: Status) -> Iterator[Finding]:
@@ -168,51 +173,45 @@ def heat(status: Status) -> Iterator[Finding]:
         for kind in ("water", "chip", "board"):
             value = getattr(chain, f"{kind}_temperature")
             if value is not None:
-                yield measured(f"too-hot/{kind}", name_of(chain), value)
+                yield from measured(f"too-hot/{kind}", name_of(chain), value)
     if not status.chains:
         for device in status.devices:
             if device.temperature is not None:
-                yield measured("too-hot/device", name_of(device), device.temperature)
+                yield from measured("too-hot/device", name_of(device), device.temperature)
 
 
 def fans(status: Status, seen: Memory) -> Iterator[Finding]:
     """Fans that stand; a place that was never seen to turn has none."""
     for fan in status.fans:
-        if seen.fans.get(fan.fan, 0) >= SEEN_TO_TURN:
-            yield fact("fan-stopped", f"fan {fan.fan}", fan.speed == 0, value=fan.speed, limit=0.0)
-
-
-SEEN_TO_TURN = 3  # looks
+        if fan.speed == 0 and seen.fans.get(fan.fan, 0) >= SEEN_TO_TURN:
+            yield Finding("fan-stopped", f"fan {fan.fan}", value=0.0, limit=0.0)
 
 
 def pools(told: tuple[Pool, ...]) -> Iterator[Finding]:
     """Pools that do not answer, and which one is in use; those of the firmware's vendor do not count."""
-    own = [pool for pool in told if not getattr(pool, "vendor", None) and pool.url != ""]
-    known = [pool for pool in own if pool.alive is not None]
-    for pool in known:
-        yield fact("pool-dead", f"pool {pool.pool}", not pool.alive and pool.active is not True)
-    if known:
-        yield fact("no-pool", "", not any(pool.alive or pool.active for pool in own))
-    ranked = [pool for pool in own if pool.priority is not None]
-    used = [pool for pool in ranked if pool.active]
-    if not used:
-        return
-    best = min(used, key=lambda pool: pool.priority or 0.0)
-    first = min(pool.priority or 0.0 for pool in ranked)
-    for pool in used:
-        backup = pool is best and (best.priority or 0.0) > first
-        yield fact("backup-pool", f"pool {pool.pool}", backup, value=pool.priority, limit=first)
+    own = [pool for pool in told if not pool.vendor and pool.url != ""]
+    dead = [pool for pool in own if pool.alive is False and not pool.active]
+    yield from (Finding("pool-dead", f"pool {pool.pool}") for pool in dead)
+    if dead and not any(pool.alive or pool.active for pool in own):
+        yield Finding("no-pool")
+    ranks = [pool.priority for pool in own if pool.priority is not None]
+    used = [pool for pool in own if pool.active and pool.priority is not None]
+    if used:
+        best = min(used, key=lambda pool: pool.priority or 0.0)
+        if (best.priority or 0.0) > min(ranks):
+            yield Finding("backup-pool", f"pool {best.pool}", value=best.priority, limit=min(ranks))
 
 
 def told_by_firmware(rig: Rig) -> Iterator[Finding]:
     """Its own errors, and its power limit."""
     for error in rig.errors[:MAX_ERRORS]:
-        text = " ".join((error.text or "").split())[:200]
-        yield Finding("firmware-error", f"error {error.code}", words={"text": f": {text}" if text else ""})
+        code, text = (" ".join(each.split()) for each in (error.code, error.text or ""))
+        words = {"text": f": {text[:200]}" if text else ""}
+        yield Finding("firmware-error", f"error {code[:40]}", words=words)
     if rig.power is not None and rig.power_limit:
         part = rig.power / rig.power_limit
-        finding = measured("over-power-limit", "", part, over=f"{part - 1:.0%}")
-        yield finding._replace(value=rig.power, limit=rig.power_limit)
+        for finding in measured("over-power-limit", "", part, over=f"{part - 1:.0%}"):
+            yield finding._replace(value=rig.power, limit=rig.power_limit)
 
 
 def duration(seconds: float) -> str:

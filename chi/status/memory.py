@@ -56,7 +56,7 @@ class Memory:
     back, or started anew; `stood`: when it hashed last; `hashing`: since when it does without a break;
     `counters`, `uptime`: as last told; `newest`: about the last NEWEST shares; `usual`: its hashrate over
     hours; `low`: since when that is not reached; `tuned`: its power limit and what is expected of it;
-    `boards`: those that have hashed; `fans`: how often each was seen to turn.
+    `boards`: whether each was seen to hash; `fans`: how often each was seen to turn.
     """
 
     seen: float
@@ -74,7 +74,7 @@ class Memory:
     usual: float | None = None
     low: float | None = None
     tuned: tuple[float | None, float | None] = (None, None)
-    boards: frozenset[str] = frozenset()
+    boards: Mapping[str, bool] = field(default_factory=dict)
     fans: Mapping[str, int] = field(default_factory=dict)
 
     def window(self, seconds: float) -> Bin:
@@ -131,16 +131,18 @@ def told(memory: Memory, status: Status) -> Memory:
     rig, before = status.rig, memory.counters
     counters = (getattr(rig, name) for name in COUNTERS)
     fans = {each.fan: min(memory.fans.get(each.fan, 0) + 1, 9) for each in status.fans if each.speed}
-    at_work = {name_of(each) for each in boards_of(status) if each.hashrate}
-    names = {name_of(each) for each in boards_of(status)}
-    renamed = bool(names) and not names & memory.boards
-    boards = at_work if renamed else memory.boards | at_work
+    boards = {
+        name_of(each): bool(each.hashrate) or memory.boards.get(name_of(each), False)
+        for each in boards_of(status)
+    }
+    if not boards or not boards.keys().isdisjoint(memory.boards):  # else they have other names now
+        boards = {**memory.boards, **boards}
     return replace(
         memory,
         identity=(rig.software or memory.identity[0], rig.model or memory.identity[1]),
         uptime=rig.uptime,
         counters=tuple(old if new is None else new for old, new in zip(before, counters)),
-        boards=frozenset(sorted(boards)[:MAX_NAMES]),
+        boards=dict(list(boards.items())[:MAX_NAMES]),
         fans=dict(list({**memory.fans, **fans}.items())[:MAX_NAMES]),
     )
 
@@ -271,4 +273,4 @@ def all_at_work(memory: Memory, status: Status) -> bool:
     """Whether there are boards, and each that was ever seen to hash does, about as much as the best."""
     rates = {name_of(each): each.hashrate or 0.0 for each in boards_of(status)}
     least = 0.6 * max(rates.values(), default=0.0)
-    return len(rates) > 1 and all(rates.get(name, 0.0) > least for name in memory.boards | set(rates))
+    return len(rates) > 1 and all(rates.get(name, 0.0) > least for name in memory.boards)

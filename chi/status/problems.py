@@ -29,13 +29,17 @@ class Problem:
     since: float | None = None
 
 
+# When a row is judged: always, while the miner hashes, or once it has hashed for as long as boards need
+ALWAYS, HASHING, SETTLED = "always", "while hashing", "once settled"
+
+
 class Kind(NamedTuple):
     """A row of the table; times are in seconds.
 
     Beyond `limit` it is wrong, and on the other side of `clear` it is well again: a `clear` above the limit
     means that small values are wrong. `window`: over what time the value is measured, 0 for the newest one.
     It is told once it has lasted for `after`, and no longer once it has been well for `stay`. `ends`: the
-    miner does not earn meanwhile. `hashing`: it is judged only while the miner hashes, and is else as it was.
+    miner does not earn meanwhile. `judged`: when; at other times it is as it was.
     """
 
     level: str
@@ -46,7 +50,7 @@ class Kind(NamedTuple):
     after: float = 0.0
     stay: float = 0.0
     ends: bool = False
-    hashing: bool = False
+    judged: str = ALWAYS
 
 
 # In the order in which they are told. What follows a / tells rows of one code apart.
@@ -58,65 +62,65 @@ PROBLEMS = {
     # The limit is what chance allows, see chi.status.shares; it is never less than this.
     "no-share": Kind(
         "bad", "The miner hashes, but no share was accepted for {lasted}; one is due every {due}.",
-        limit=300, after=0, stay=120, ends=True, hashing=True,
+        limit=300, after=0, stay=120, ends=True, judged=HASHING,
     ),
     "rejects/most": Kind(
         "bad", "{value:.0%} of the newest shares were rejected.",
-        0.5, 0.3, window=15 * MINUTE, stay=300, ends=True, hashing=True,
+        0.5, 0.3, window=15 * MINUTE, stay=300, ends=True, judged=HASHING,
     ),
     "stales/most": Kind(
         "bad", "{value:.0%} of the newest shares were stale.",
-        0.5, 0.3, window=15 * MINUTE, stay=300, ends=True, hashing=True,
+        0.5, 0.3, window=15 * MINUTE, stay=300, ends=True, judged=HASHING,
     ),
     "sleeping": Kind("warn", "The miner sleeps.", ends=True),
     "starting": Kind("warn", "The miner is starting.", limit=30 * MINUTE),
     "tuning": Kind("warn", "The miner is tuning itself.", limit=4 * HOUR),
-    "board-missing": Kind("bad", "{About} is missing.", after=300, stay=300, hashing=True),
-    "board-without-chips": Kind("bad", "{About} finds none of its chips.", after=300, stay=300, hashing=True),
-    "board-dead": Kind("bad", "{About} does not hash.", after=300, stay=300, hashing=True),
-    "fan-stopped": Kind("bad", "{About} has stopped.", after=120, stay=120, hashing=True),
+    "board-missing": Kind("bad", "{About} is missing.", after=300, stay=300, judged=SETTLED),
+    "board-without-chips": Kind("bad", "{About} finds no chips.", after=300, stay=300, judged=SETTLED),
+    "board-dead": Kind("bad", "{About} does not hash.", after=300, stay=300, judged=SETTLED),
+    "fan-stopped": Kind("bad", "{About} has stopped.", after=120, stay=120, judged=HASHING),
     "too-hot/water": Kind("bad", "The water of {about} has {value:.0f} °C.", 65, 62, after=300, stay=300),
     "too-hot/chip": Kind("bad", "A chip of {about} has {value:.0f} °C.", 105, 101, after=300, stay=300),
     "too-hot/board": Kind("bad", "{About} has {value:.0f} °C.", 85, 82, after=300, stay=300),
     "too-hot/device": Kind("bad", "{About} has {value:.0f} °C.", 90, 87, after=300, stay=300),
     "hardware-errors/many": Kind(
         "bad", "{value:.0%} of the last hour's results were hardware errors.",
-        0.3, 0.2, window=HOUR, stay=600, hashing=True,
+        0.3, 0.2, window=HOUR, stay=600, judged=HASHING,
     ),
     "hardware-errors": Kind(
         "warn", "{value:.1%} of the last hour's results were hardware errors.",
-        0.05, 0.03, window=HOUR, stay=600, hashing=True,
+        0.05, 0.03, window=HOUR, stay=600, judged=HASHING,
     ),
     "rejects": Kind(
         "warn", "{value:.1%} of the last hour's shares were rejected.",
-        0.05, 0.03, window=HOUR, stay=600, hashing=True,
+        0.05, 0.03, window=HOUR, stay=600, judged=HASHING,
     ),
     "stales": Kind(
         "warn", "{value:.1%} of the last hour's shares were stale.",
-        0.05, 0.03, window=HOUR, stay=600, hashing=True,
+        0.05, 0.03, window=HOUR, stay=600, judged=HASHING,
     ),
     "backup-pool": Kind("warn", "The miner mines at a backup, {about}.", after=300, stay=120),
     "pool-dead": Kind("warn", "{About} is dead.", after=600, stay=120),
     "board-short-of-chips": Kind(
-        "warn", "{About} has {value:.0f} chips of {limit:.0f}.", after=300, stay=300, hashing=True
+        "warn", "{About} has {value:.0f} chips of {limit:.0f}.", after=300, stay=300, judged=SETTLED
     ),
     "low-hashrate": Kind(
         "warn", "The hashrate is {value:.0%} of what is expected.",
-        0.85, 0.92, window=30 * MINUTE, after=600, stay=900, hashing=True,
+        0.85, 0.92, window=30 * MINUTE, after=600, stay=900, judged=SETTLED,
     ),
     "hashrate-drop": Kind(
         "warn", "The hashrate is {value:.0%} of what it was.",
-        0.85, 0.92, window=30 * MINUTE, after=600, stay=900, hashing=True,
+        0.85, 0.92, window=30 * MINUTE, after=600, stay=900, judged=SETTLED,
     ),
     "over-power-limit": Kind(
-        "warn", "The miner draws {value:.0f} W, {over:.0%} more than its limit.",
+        "warn", "The miner draws {value:.0f} W, {over} more than its limit.",
         1.05, 1.02, after=600, stay=300,
     ),
     "firmware-error": Kind("warn", "The firmware tells {about}{text}.", stay=60),
     # Where nothing tells how often a share is due
     "no-share/unknown": Kind(
         "warn", "No share was accepted for {lasted}; how often one is due is not known.",
-        limit=HOUR, stay=120, hashing=True,
+        limit=HOUR, stay=120, judged=HASHING,
     ),
     "restarted": Kind("warn", "The miner has restarted.", stay=HOUR),
 }  # fmt: skip

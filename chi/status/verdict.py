@@ -16,7 +16,16 @@ from chi.status.findings import Finding, find
 from chi.status.history import History
 from chi.status.memory import Memory, begin, hashes, remember
 from chi.status.model import Status, plain
-from chi.status.problems import MAX_PROBLEMS, PROBLEMS, Kind, Problem, code_of
+from chi.status.problems import (
+    ALWAYS,
+    HASHING,
+    MAX_PROBLEMS,
+    PROBLEMS,
+    SETTLED,
+    Kind,
+    Problem,
+    code_of,
+)
 
 __all__ = ["MAX_PROBLEMS", "PROBLEMS", "Problem", "Verdict", "judge", "to_json"]
 
@@ -84,20 +93,27 @@ def mark(
 ) -> Marks:
     """Return how far each finding is, after those of this look."""
     # What is found at the first look at a miner that has run for longer has lasted, too.
-    first = judged = False
+    first, judged = False, frozenset[str]()
     if status is not None and memory is not None:
         first = before.memory is None and not memory.starting(status.rig)
-        judged = hashes(status.rig) and memory.settled()
+        judged = judged_now(status, memory)
     marks = {}
     for key in dict.fromkeys((*before.marks, *found)):
         kind, old, finding = PROBLEMS[key[0]], before.marks.get(key), found.get(key)
-        if finding is None and (status is None or (kind.hashing and not judged)):
-            new = old if old and old.told else None  # not looked at: it stays as it was
+        if finding is None and kind.judged not in judged:
+            new = old if old and old.told else None  # it stays as it was
         else:
             new = step(old, finding, kind, now, first and not kind.window)
         if new:
             marks[key] = new
     return marks
+
+
+def judged_now(status: Status, memory: Memory) -> frozenset[str]:
+    """Return which rows of the table are judged in this state of the miner."""
+    if not hashes(status.rig):
+        return frozenset({ALWAYS})
+    return frozenset({ALWAYS, HASHING, SETTLED}) if memory.settled() else frozenset({ALWAYS, HASHING})
 
 
 def step(old: Mark | None, finding: Finding | None, kind: Kind, now: float, at_once: bool) -> Mark | None:
@@ -107,7 +123,7 @@ def step(old: Mark | None, finding: Finding | None, kind: Kind, now: float, at_o
         return Mark(finding, wrong, None, (old and old.told) or at_once or now - wrong >= kind.after)
     if old is None or not old.told:
         return None
-    if finding and not finding.well:
+    if finding:
         return old._replace(well=None)
     well = now if old.well is None else old.well
     return None if now - well >= kind.stay else old._replace(well=well)
@@ -119,7 +135,7 @@ def tell(marks: Marks, status: Status | None) -> tuple[Problem, ...]:
     problems: dict[tuple[str, str], Problem] = {}
     for key, kind in PROBLEMS.items():
         for (row, about), each in marks.items():
-            if row != key or not each.told or (stands and kind.hashing and not about):
+            if row != key or not each.told or (stands and kind.judged != ALWAYS and not about):
                 continue
             problem = Problem(
                 code=code_of(key), level=kind.level, sentence=sentence(kind, each.finding), about=about,
@@ -147,7 +163,7 @@ def earns(marks: Marks, status: Status | None, memory: Memory | None, before: Ve
         return None
     if status is None or memory is None:
         return before.earning
-    if any(PROBLEMS[key].ends for key in told if hashes(status.rig) or not PROBLEMS[key].hashing):
+    if any(PROBLEMS[key].ends for key in told if hashes(status.rig) or PROBLEMS[key].judged == ALWAYS):
         return False
     if not hashes(status.rig):
         return None if told & {"starting", "tuning"} else before.earning
