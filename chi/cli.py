@@ -28,6 +28,7 @@ from chi.server.channels import access_log
 from chi.server.listening import open_sockets
 from chi.server.loop import Loop
 from chi.server.systemd import Notifier
+from chi.server.threads import Threads
 from chi.settings import CONTRADICTIONS, Settings
 from chi.sites import Sites
 
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(arguments, "check"):
         from chi import oneshot  # here, as most who start chi never ask for it
 
-        return oneshot.check(settings, policy)
+        return oneshot.check(settings, policy, Threads(1, lambda: None))
     try:
         listening = find_sockets(settings)
     except OSError as error:

@@ -17,7 +17,6 @@ from typing import Any
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError, quote
 from chi.miner.asking import Client, Miner, Parked
-from chi.miner.replies import parse_json
 from chi.miner.wire import encode_request
 from chi.settings import Settings
 
@@ -124,6 +123,7 @@ class Monitor:
         from chi.status import firmware, history, values
 
         replies: dict[str, Any] = {}
+        client.made = values.one_object
         client.known = client.known or (self._firmware or firmware.UNKNOWN, self._refused)
         known, refused = client.known[0], set(client.known[1])
         unwanted = history.NOT_SAMPLED if sample else ()
@@ -183,8 +183,7 @@ class Monitor:
         from chi.status import values
 
         try:
-            body = self._miner.ask(client, encode_request({"command": command})).body
-            return parse_json(body, made=values.one_object)
+            return self._miner.ask(client, encode_request({"command": command})).parsed(values.one_object)
         except ChiError as error:
             joining_failed = error.name == "closed" and "+" in command
             if error.status in (503, 504) or (error.name in MINER_DOWN and not joining_failed):
@@ -220,7 +219,7 @@ class Monitor:
         except ChiError:
             pass
         else:
-            name = (section(parse_json(reply.body), "STATUS") or [{}])[0].get("Description")
+            name = (section(reply.parsed(dict), "STATUS") or [{}])[0].get("Description")
             # Printable, so without the newline that would begin another message to systemd.
             software = "".join(filter(str.isprintable, name))[:60] if isinstance(name, str) else ""
             self._healthy = f"{self._miner.manner} ({software})" if software else self._miner.manner
@@ -229,7 +228,7 @@ class Monitor:
     def _log_access(self, client: Client) -> None:
         (outcome,) = client.answers.values()
         if not isinstance(outcome, ChiError):
-            log.warning("%s", warn_of(may_write(parse_json(outcome.body))))
+            log.warning("%s", warn_of(may_write(outcome.parsed(dict))))
 
 
 def may_write(reply: Any) -> bool | None:

@@ -72,7 +72,7 @@ class Settings:
     # The C miners serve one request at a time: more than a few at once only queue there.
     threads: int = option(
         "--threads", 4, metavar="N", type=number(int, 1, 64, "a number"),
-        help="Requests to the miner at once, and threads that check large replies",
+        help="Requests to the miner at once",
     )  # fmt: skip
     max_age: float = option(
         "--max-age", 0.0, metavar="SECONDS", type=number(float, 0, 3600, SECONDS),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from chi.access import Policy
 from chi.clock import CLOCK, Clock
+from chi.guard import guarded
 from chi.miner.asking import Client, Counters, Miner, Submit
 from chi.monitor import Monitor
 from chi.settings import Settings
@@ -62,7 +63,7 @@ class Sites:
 
     def turn(self, now: float) -> float:
         """Do what is due; return for how many seconds nothing is."""
-        self.site.monitor.turn(now)
+        guarded("asking the miner for what is due", self.site.monitor.turn, now)
         return self.site.miner.turn(now)
 
     def give_up(self) -> None:

@@ -13,21 +13,20 @@ All of this runs in the event loop's thread: there are no locks.
 from __future__ import annotations
 
 import collections
-import logging
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from chi.bounds import LARGE, MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.bounds import MAX_HELD, MAX_HELD_SIZE, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.clock import CLOCK, Clock
-from chi.errors import MINER_DOWN, ChiError
+from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
+from chi.guard import guarded
 from chi.miner.conversation import Conversation, check_text
 from chi.miner.dialect import Dialect
-from chi.miner.replies import Reply, read_reply
+from chi.miner.replies import Made, Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look_up
 from chi.settings import Settings
-
-log = logging.getLogger("chi")
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
 TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
@@ -52,7 +51,7 @@ class Client:
     Times are those of Clock.now().
     """
 
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "own", "raw", "resume")
+    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "made", "own", "raw", "resume")
 
     def __init__(
         self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None], *, own: bool = False
@@ -63,6 +62,7 @@ class Client:
         self.resume = resume  # has the handler run again
         self.answers: dict[Key, Outcome] = {}
         self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
+        self.made: Made | None = None  # how to make values of replies, for whom wants them
         self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
         self.own = own
 
@@ -89,6 +89,11 @@ class Question:
         """Whether nothing in reply is cause to try text: scrapes ask on, one by one, by themselves."""
         joined = b"+" in self.key[0]
         return self.shared and not (joined and all(client.known for client in self.waiting))
+
+    @property
+    def made(self) -> Made | None:
+        """How to make a value of the reply; None if nobody wants it."""
+        return next((client.made for client in self.waiting if client.made), None)
 
     def wants_asking(self, now: float) -> bool:
         """Whether somebody waits whom no request under way will serve, nor may still serve."""
@@ -184,20 +189,25 @@ class Miner:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
         if self._dialect.is_silent and self._dialect.may_try(now):
             self._knock(now)
-        for exchange in self._exchanges[:]:
-            if now >= exchange.started + self._settings.timeout:
-                exchange.finish(ChiError("timeout", seconds=self._settings.timeout))
-            elif now >= exchange.heard + QUIET:
-                exchange.settle()
+        for question in list(self._open):
+            for exchange in question.exchanges[:]:
+                self._watch(question, exchange, now)
         for question in [question for question in self._open if question.deadline <= now]:
             self._expire(question, now)
         for question in [question for question in self._open if question.wants_asking(now)]:
             if not self._has_room(now):
                 break
-            self._send(question, now)
+            guarded("asking the miner", self._send, question, now)
         while self._spent:
             self._spent.pop().close()
         return TICK if self._open else IDLE
+
+    def _watch(self, question: Question, exchange: Conversation, now: float) -> None:
+        """End an exchange that has taken too long, or is complete without saying so."""
+        if now >= exchange.started + self._settings.timeout:
+            exchange.finish(self._overdue(question, exchange))
+        elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
+            exchange.finish(ChiError("internal"))
 
     def give_up(self) -> None:
         """Answer everybody who waits with `stopping`."""
@@ -258,16 +268,27 @@ class Miner:
 
     def _expire(self, question: Question, now: float) -> None:
         """Give up the clients whose deadline has passed."""
-        name = "timeout" if question.exchanges else "not-sent"
-        error = ChiError(name, seconds=self._settings.timeout)
+        error = self._overdue(question, *question.exchanges)
         waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
         for client in waiting:
             if client.deadline > now:
                 question.add(client)
             else:
                 client.answers[question.key] = error
-                client.resume()
+                _resume(client)
         self._close_if_done(question)
+
+    def _overdue(self, question: Question, *exchanges: Conversation) -> ChiError:
+        """Say what has happened to a question that has no answer in time."""
+        if not exchanges:
+            name = "not-sent"
+        elif any(exchange.asked is not None for exchange in exchanges):
+            name = "timeout" if question.shared else "command-timeout"
+        elif all(exchange in self._resolving for exchange in exchanges):
+            name = "name-timeout"
+        else:
+            name = "connect-timeout"
+        return ChiError(name, seconds=self._settings.timeout, miner=self.name)
 
     def _close_if_done(self, question: Question) -> None:
         if question.waiting or question.exchanges:
@@ -288,7 +309,8 @@ class Miner:
 
     def _send(self, question: Question, now: float) -> None:
         def landed(exchange: Conversation, outcome: bytes | ChiError) -> None:
-            self._landed(question, exchange, outcome)
+            if not guarded("reading a reply", self._landed, question, exchange, outcome):
+                self._answer(question, exchange, ChiError("internal"))
 
         def sent() -> None:
             self.counters["miner_requests", ""] += 1
@@ -307,6 +329,7 @@ class Miner:
             knock=question.knock,
             sent=sent,
             clock=self._clock,
+            made=question.made,
         )
         question.exchanges.append(exchange)
         self._exchanges.append(exchange)
@@ -331,38 +354,31 @@ class Miner:
                 exchange.connect(result)
 
     def _landed(self, question: Question, exchange: Conversation, outcome: bytes | ChiError) -> None:
-        """Take what an exchange ended with; large replies are checked in a thread."""
+        """Take what an exchange ended with."""
         self._exchanges.remove(exchange)
         self._spent.append(exchange)
         alone = exchange.started < self._heard  # others were answered meanwhile
-        if not (alone and isinstance(outcome, ChiError) and outcome.name == "timeout"):
+        if not (alone and isinstance(outcome, ChiError) and outcome.name in TIMEOUTS):
             self._note(outcome)
+        if isinstance(outcome, bytes):
+            self._heard = exchange.heard
+        self._answer(question, exchange, self._read(question, exchange, outcome))
+
+    def _read(self, question: Question, exchange: Conversation, outcome: bytes | ChiError) -> Outcome:
+        """Return the reply as the clients want it, or why there is none."""
         if isinstance(outcome, ChiError):
-            self._answer(question, exchange, outcome)
-            return
-        self._heard = exchange.heard
-        data, pretty = outcome, question.key[1]
-
-        def check() -> Outcome:
-            try:
-                reply = read_reply(data, pretty)
-                return reply._replace(translated=True) if exchange.translated else reply
-            except ChiError as error:
-                return error
-            except Exception:
-                log.exception("fault while reading a reply")
-                return ChiError("internal")
-
-        if len(data) <= LARGE:
-            self._answer(question, exchange, check())
-        else:
-            self._submit(check, lambda result: self._answer(question, exchange, result))
+            return outcome
+        try:
+            reply = exchange.reply or read_reply(outcome, made=question.made)
+            reply = replace(reply, translated=True) if exchange.translated else reply
+            return indented(reply) if question.key[1] else reply
+        except ChiError as error:
+            return error
 
     def _answer(self, question: Question, exchange: Conversation | None, outcome: Outcome) -> None:
         """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
         asked = exchange.asked if exchange else None
-        if exchange:
-            question.exchanges.remove(exchange)
+        question.exchanges = [other for other in question.exchanges if other is not exchange]
         if isinstance(outcome, Reply):
             self.counters.update(("json_repairs", name) for name in outcome.repairs)
             if question.shared and asked is not None:
@@ -378,7 +394,7 @@ class Miner:
         for client in served:
             client.answers[question.key] = outcome
         for client in waiting:
-            client.resume()
+            _resume(client)
 
     def _note(self, outcome: bytes | ChiError) -> None:
         """Say once that the miner does not answer, and once that it does again."""
@@ -389,7 +405,8 @@ class Miner:
         if answers is self._answers:
             return
         self._answers = answers
-        self.on_change(answers, f"miner {self.name} {self.manner}" if answers else str(outcome))
+        sentence = f"miner {self.name} {self.manner}" if answers else str(outcome)
+        guarded("telling of the miner", self.on_change, answers, sentence)
 
     # What is held.
 
@@ -403,10 +420,17 @@ class Miner:
     def _hold(self, key: Key, asked: float, reply: Reply) -> None:
         if self._settings.max_age and asked > self.changed:
             self._held.pop(key, None)
-            self._held[key] = (asked, reply)
-            if len(self._held) > MAX_HELD:
+            self._held[key] = (asked, replace(reply, value=None))
+            while len(self._held) > MAX_HELD or self._held_size() > MAX_HELD_SIZE:
                 del self._held[next(iter(self._held))]
+
+    def _held_size(self) -> int:
+        return sum(len(reply.body) for _, reply in self._held.values())
 
     def _forget(self) -> None:
         self._held.clear()
         self.changed = self._clock.now()
+
+
+def _resume(client: Client) -> None:
+    guarded("answering a client", client.resume)

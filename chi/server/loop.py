@@ -16,6 +16,7 @@ from typing import Any
 from waitress import wasyncore
 
 from chi.clock import CLOCK, Clock
+from chi.guard import guarded
 from chi.miner.asking import TICK, Client
 from chi.server.channels import Channel, Server, server_adjustments
 from chi.server.systemd import Notifier
@@ -155,11 +156,8 @@ class Loop:
                 self._answer(self._ready.popleft())
 
     def _answer(self, channel: Channel) -> None:
-        try:
-            self._answer_next(channel)
-        except Exception:  # one fault must not end the service of all
-            log.exception("fault while answering a request")
-            channel.handle_close()
+        if not guarded("answering a request", self._answer_next, channel):
+            guarded("closing a connection", channel.handle_close)
 
     def _answer_next(self, channel: Channel) -> None:
         if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chi.app import read_body
-from chi.bounds import MAX_DEPTH
+from chi.bounds import MAX_DEPTH, MAX_PRETTY
 from chi.errors import ChiError
 from chi.miner.replies import STRING_REPAIRS, STRUCTURE_REPAIRS, Reply, read_reply
 from tests.scripted import CAPTURES
@@ -758,6 +758,32 @@ def growth(make: Callable[[int], bytes], pretty: bool = False) -> float:
 def test_linear_time(name: str) -> None:
     """Eight times the hostile input takes about eight times as long, not 64 times."""
     assert growth(HOSTILE[name]) < 40
+
+
+@pytest.mark.parametrize("unit", ["[],", "{},", '"",', "0,", '{"a":1},'])
+def test_what_is_dear_is_refused(unit: str) -> None:
+    """What has too many brackets, quotes and commas is not repaired or indented, but passes if valid."""
+    marks = sum(map(unit.count, '"[]{},'))
+    few, many = ("[" + unit * (count // marks) + "0" for count in (149_000, 151_000))
+    assert read_reply(few.encode() + b",]").repairs == ("trailing-comma",)
+    assert read_reply(few.encode() + b"]", pretty=True).body.count(b"\n") > 10_000
+    assert read_reply(many.encode() + b"]").body == many.encode() + b"]"
+    assert refusal(many.encode() + b",]").name == "not-json"
+    assert refusal(many.encode() + b"]", pretty=True).name == "pretty-too-large"
+
+
+@pytest.mark.parametrize("depth", [10, 60])
+def test_what_grows_too_much_is_not_indented(depth: int) -> None:
+    """Indented, a reply has no more than four times the bytes that one may have."""
+    few, many = ("[" * depth + "0," * count + "0" + "]" * depth for count in (MAX_PRETTY // 200, 120_000))
+    assert len(read_reply(few.encode(), pretty=True).body) <= MAX_PRETTY
+    assert refusal(many.encode(), pretty=True).name == "pretty-too-large"
+
+
+def test_a_repair_that_grows_too_much_is_refused() -> None:
+    """A control character becomes six; the body that a client gets is bounded all the same."""
+    assert read_reply(b'["' + b"\x01" * 300_000 + b'"]').repairs == ("control-character",)
+    assert refusal(b'["' + b"\x01" * 500_000 + b'"]').name == "reply-too-large"
 
 
 @pytest.mark.parametrize("name", ["{}{}", "extra brackets", "empty strings"])
