@@ -1,7 +1,7 @@
 """Texts of options become values: what argparse calls types.
 
-Comes in: a text of the command line or of a file. Goes out: a value, or argparse.ArgumentTypeError with what is
-wrong. Nothing is looked up here.
+Comes in: a text of the command line or of a file. Goes out: a value, or argparse.ArgumentTypeError with what
+is wrong. Nothing is looked up here.
 """
 
 from __future__ import annotations

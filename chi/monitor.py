@@ -36,6 +36,7 @@ class Monitor:
 
     `warns`: whether to log what it means that chi is open. `looks`: whether to ask for the version every LOOK
     seconds, for `condition`. `tell` is called when `condition` may have changed, `turn` by the event loop.
+    `phase`, 0 to 1, sets the samples of a fleet's miners apart; they are taken without a history as well.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Monitor:
         looks: bool,
         tell: Callable[[], None],
         clock: Clock = CLOCK,
+        phase: float | None = None,
     ) -> None:
         self._settings = settings
         self._miner = miner
@@ -63,7 +65,9 @@ class Monitor:
         self._refused: frozenset[str] = frozenset()
         self._doubts: frozenset[str] = frozenset()  # the Status' doubts that are in the log
         self._newest: tuple[float, Any] = (float("-inf"), None)  # when it was asked for, and the Status
-        self.sample_at = clock.now() + FIRST_SAMPLE if settings.history else float("inf")
+        self._samples = bool(settings.history) or phase is not None
+        first = clock.now() + FIRST_SAMPLE + (phase or 0.0) * SAMPLE_EVERY
+        self.sample_at = first if self._samples else float("inf")
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
         self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
         self._judged = float("-inf")
@@ -76,19 +80,25 @@ class Monitor:
         return History(self._settings.history)
 
     @property
+    def newest(self) -> tuple[float, Any]:
+        """When the newest Status was asked for, and it; None if there is none."""
+        return self._newest
+
+    @property
     def condition(self) -> str:
         """How the miner is, in words."""
         trouble = self._miner.trouble
         return f"{trouble} since {self._since}" if trouble else self._healthy
 
-    def turn(self, now: float) -> None:
-        """Ask the miner for what is due."""
+    def turn(self, now: float) -> float:
+        """Ask the miner for what is due; return when something will be."""
         if now >= self._probe_at:
             self._probe()
         if now >= self._look_at:
             self._look(now)
         if now >= self.sample_at:
             self.sample(now)
+        return min(self._probe_at, self._look_at, self.sample_at)
 
     def status(self, client: Client, max_age: float) -> tuple[Any, float]:
         """Return the Status and its age in seconds, up to `max_age`; ChiError if there is none."""

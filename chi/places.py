@@ -35,7 +35,8 @@ def place(text: str) -> Place:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=HOST or NAME=HOST:PORT")
     if not NAME.fullmatch(name):
         raise argparse.ArgumentTypeError(
-            f"{name!r} is not a name: up to 63 letters, digits, dots, underscores and hyphens, first a letter or a digit"
+            f"{name!r} is not a name: up to 63 letters, digits, dots, underscores and hyphens; "
+            "it begins with a letter or a digit"
         )
     match = WHERE.fullmatch(where)
     if match is None:
