@@ -99,7 +99,7 @@ COUNTS = {"ACC": "Accepted", "REJ": "Rejected"}
 SUMMARY_NAMES = {
     "UPTIME": "Elapsed", **COUNTS, "SOLV": "Found Blocks", "SOL": "Found Blocks", "ACCMN": "Utility",
 }  # fmt: skip
-THREAD_NAMES = {**COUNTS, "HWF": "Hardware Errors", "I": "Intensity"}
+THREAD_NAMES = {"CARD": "Name", **COUNTS, "HWF": "Hardware Errors", "I": "Intensity"}
 # 0 is "unknown" in these.
 SENSOR_NAMES = {
     "TEMP": "Temperature", "RPM": "Fan Speed", "FAN": "Fan Percent", "FREQ": "GPU Clock", "GPUF": "GPU Clock",
