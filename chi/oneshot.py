@@ -81,4 +81,6 @@ def describe_pools(settings: Settings, dialect: Dialect) -> str:
     except ChiError as error:
         return str(error)
     alive = sum(pool.get("Status") == "Alive" for pool in pools)
+    if dialect.is_text:  # of the pool in use alone it is told whether it is alive
+        return f"{len(pools)} told" + (", that in use is alive" if alive else "")
     return f"{alive} of {len(pools)} alive"
