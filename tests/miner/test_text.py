@@ -277,6 +277,13 @@ def test_pools_of_ccminer() -> None:
     assert "Last Share Time" not in second  # LAST=0 may be now or never
 
 
+def test_a_pool_without_a_job() -> None:
+    """The pool in use that has given no job is not known to be alive."""
+    idle = {name: reply.replace(b"JOB=ab12", b"JOB=") for name, reply in RIG.items()}
+    first, _ = ask(idle, "pools")["POOLS"]
+    assert (first["Stratum Active"], "Status" in first) == (False, False)
+
+
 def test_pools_of_cpuminer() -> None:
     """cpuminer-opt tells its one pool's address, cpuminer-multi does not."""
     (pool,) = ask(OPT, "pools")["POOLS"]
