@@ -6,6 +6,7 @@ Only numbers: whoever keeps to one imports it from here.
 # A request to the miner, and its reply
 MAX_REQUEST = 8191  # what BFGMiner, sgminer and Bitmain read at the most (cgminer: 4095)
 MAX_REPLY = 8 << 20  # forty times the largest reply seen (190 KB)
+MAX_TEXT_REPLY = 64 << 10  # four times the buffer of ccminer; translated at once, about 0.1 s of work on a PC
 MAX_DEPTH = 64  # real replies nest 6 deep; on musl 1,035 levels overflow a thread's 128 KiB stack
 MAX_BRACKETS = 100_000  # twenty times those of the largest reply seen; the repair that counts them is slow
 LARGE = 64 << 10  # replies above are checked in a thread: about 1 ms of work on a PC, 50 on a router

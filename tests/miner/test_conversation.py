@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chi.bounds import LARGE
 from chi.clock import Clock
 from chi.demo import Rig
 from chi.demo_text import TextMiner
@@ -319,9 +320,14 @@ def test_a_chain_that_breaks(ccminer: ScriptedMiner, serve: Callable[..., Chi]) 
 
 def test_large_replies(miner: ScriptedMiner, serve: Callable[..., Chi]) -> None:
     """What is checked in a thread is told to be translated as well."""
-    miner.script = [b"GPU=0;H=1;KHS=1.00;DIFF=1.0;COUNT=1;FOUND=1;ID=1;TS=5|" * 3000 + b"\0"]
-    response = serve(miner.port, protocol="text").get("/histo/")
-    assert (len(response.json["HISTO"]), response.headers["Chi-Translated"]) == (3000, "text")
+    record = b"GPU=0;H=1;KHS=1.00;DIFF=1.0;COUNT=1;FOUND=1;ID=1;TS=5|"
+    miner.script = [record * 1100 + b"\0"]
+    chi = serve(miner.port, protocol="text")
+    response = chi.get("/histo/")
+    assert len(response.body) > LARGE
+    assert (len(response.json["HISTO"]), response.headers["Chi-Translated"]) == (1100, "text")
+    miner.script = [record * 1300 + b"\0"]
+    assert "larger than 65536 bytes" in chi.get("/histo/").message
 
 
 def test_secrets_are_not_logged(

@@ -405,9 +405,17 @@ def test_values_that_hold_dividers() -> None:
     ]
 
 
+def test_many_dividers() -> None:
+    """However many there are in a value, they are its own; an empty name is one as well."""
+    many = ";" * 60_000
+    assert read_records(f"USER=a{many};ACC=5|".encode()) == [{"USER": f"a{many}", "ACC": 5}]
+    assert read_records(b"=1;A=2;;=3|") == [{"": "3", "A": "2;"}]
+
+
 @pytest.mark.parametrize(
     ("reply", "name"),
     [
+        (b"A=" + b"x" * 65536 + b"|", "reply-too-large"),
         (b"NAME=cpuminer;VER=1.0;KHS=1", "cut-off"),
         (b"CPU=0;KHS=1.0|CPU=1;K", "cut-off"),
         (b'{"STATUS":[]}', "text-protocol"),
@@ -473,7 +481,7 @@ def test_any_reply_is_translated_or_refused(command: str, replies: list[bytes | 
     while (request := next_request(plan, answered)) is not None:
         answered[request] = replies[len(answered) % len(replies)]
     error, body = outcome(lambda: translate(plan, answered, "x\0\ud800", NOW))
-    assert error in ("", "text-protocol", "cut-off")
+    assert error in ("", "text-protocol", "cut-off", "reply-too-large")
     if error:
         return
     reply = parse_json(body)
