@@ -108,7 +108,9 @@ class Sites:
     def turn(self, now: float) -> float:
         """Do what is due; return for how many seconds nothing is."""
         for site in [site for site, due in self._due.items() if due <= now]:
-            self._due[site] = site.turn(now)
+            self._due[site] = float("inf")
+            due = site.turn(now)
+            self._due[site] = min(due, self._due[site])  # there may be work for the next turn already
         for site in self._leaving[:]:
             self._due[site] = now
             if site.miner.idle:

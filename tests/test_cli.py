@@ -22,6 +22,7 @@ import pytest
 
 import chi as package
 from chi import __version__, cli
+from chi.demo_text import TextMiner
 from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
@@ -535,6 +536,26 @@ def test_check_of_the_demo() -> None:
     assert pools == "Pools:  2 of 2 alive"
     assert access == "Access: the API gives this host write access"
     assert chi.startswith("chi:    would serve on port 8080 of every interface: every command")
+
+
+@pytest.mark.parametrize("protocol", ["auto", "text"])
+def test_check_of_a_text_miner(protocol: str) -> None:
+    """--check says what the miner speaks, found out or told."""
+    demo = TextMiner()
+    demo.start()
+    status, text = check("-p", str(demo.address[1]), "--protocol", protocol)
+    demo.close()
+    assert status == 0
+    miner, pools, access, *_ = text.splitlines()
+    assert miner.endswith(" answers, and speaks the text protocol: ccminer 2.3.1, API 1.9")
+    assert pools == "Pools:  2 told, that in use is alive"
+    assert access == "Access: the API does not tell whether this host has write access"
+
+
+def test_check_of_the_text_demo() -> None:
+    """--demo with --protocol text is a miner that speaks only text."""
+    status, text = check("--demo", "--protocol", "text")
+    assert (status, "speaks the text protocol: ccminer" in text) == (0, True)
 
 
 @pytest.mark.parametrize("software", SOFTWARE)
