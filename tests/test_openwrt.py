@@ -134,9 +134,12 @@ def test_the_table_of_values_has_every_option_that_is_judged() -> None:
     """Every option with a value that both judge is in the table."""
     judged = {name for name, row in options().items() if row.option and row.kind not in ("flag", "path")}
     assert set(VALUES) == judged
+    unit = (TREE / "packaging/systemd/chi.service").read_text(encoding="utf-8")
     allowed = re.search('^PRIVATE="(.*)"$', (FILES / "chi.init").read_text(encoding="utf-8"), re.MULTILINE)
     assert allowed
-    assert len(parse(*(f"--allow={network}" for network in allowed[1].split())).allow) == 8
+    private = parse(*(f"--allow={network}" for network in allowed[1].split())).allow
+    debian = parse(*(f"--allow={network}" for network in re.findall(r"--allow ([0-9a-f]*[:.]\S+)", unit))).allow
+    assert set(private) == set(debian)
 
 
 # --- LuCI's page ----------------------------------------------------------------------------------

@@ -184,6 +184,11 @@ return view.extend({
 		value(s.taboption('miner', form.Value, 'api_port', _('Port of its API'),
 			_('Port used by API server')), whole(1, 65535), '4028');
 
+		o = s.taboption('miner', form.ListValue, 'protocol', _('Protocol'),
+			_('What the miner speaks: cpuminer, ccminer and their forks speak only text'));
+		[ 'auto', 'json', 'text' ].forEach(protocol => o.value(protocol));
+		o.default = 'auto';
+
 		value(s.taboption('miner', form.Value, 'timeout', _('Timeout'),
 			_('Time from a request\'s arrival to its answer')), number(0.1, 3600), '4');
 
