@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from chi import cli
+from chi.bounds import MAX_TOKEN, MIN_TOKEN
 from chi.settings import Settings
 
 TREE = Path(__file__).resolve().parent.parent
@@ -128,6 +129,13 @@ def test_chi_server_takes_the_same_values(name: str) -> None:
     for value in VALUES[name]["bad"]:
         with pytest.raises(SystemExit):
             parse(f"{option}={value}")
+
+
+def test_a_token_is_as_long_as_for_chi_server() -> None:
+    """The bounds of a token in the init script are chi-server's."""
+    script = (FILES / "chi.init").read_text(encoding="utf-8")
+    assert f"-ge {MIN_TOKEN} ] || problem" in script
+    assert f"-le {MAX_TOKEN} ] || problem" in script
 
 
 def test_the_table_of_values_has_every_option_that_is_judged() -> None:

@@ -283,8 +283,10 @@ class Init:
             ((32768, 0), 0o602, TOKEN, "others may read"),
             ((32768, 0), 0o060, TOKEN, "cannot be read by chi"),
             ((32768, 0), 0o600, "short", "shorter than 16 characters"),
-            ((32768, 0), 0o600, "x" * 1025, "longer than 1024 characters"),
+            ((32768, 0), 0o600, "x" * 4097, "longer than 4096 characters"),
             ((32768, 0), 0o600, "correct horse battery", "not one word of printable ASCII"),
+            ((32768, 0), 0o600, "correct-horse\0battery", "not one word of printable ASCII"),
+            ((32768, 0), 0o600, "", "not one word of printable ASCII"),
             ((32768, 0), 0o600, "correct-horse-bättery", "not one word of printable ASCII"),
             ((32768, 0), 0o600, "correct-horse\nbattery-staple", "not one word of printable ASCII"),
         ):
@@ -293,7 +295,7 @@ class Init:
             os.chown(file, *owner_)
             self._refused(good, why)
         for owner_, mode in (((32768, 0), 0o600), ((32768, 32768), 0o400), ((0, 32768), 0o640)):
-            file.write_text(TOKEN + "\n")
+            file.write_bytes(f" {TOKEN}\r\n".encode())
             file.chmod(mode)
             os.chown(file, *owner_)
             record = self.start(good)
@@ -307,7 +309,7 @@ class Init:
         odd.write_text(TOKEN)
         self._refused("option read_only '0'; option token_file '/etc/chi token'", "must be a plain path")
         odd.unlink()
-        return "3 good ones, 11 that are not"
+        return "3 good ones, 13 that are not"
 
     def off(self) -> str:
         """`enabled` 0 stops chi, whatever else is wrong."""
