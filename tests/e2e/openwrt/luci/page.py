@@ -90,7 +90,7 @@ def saved(page: Page) -> tuple[str, dict[str, Any]]:
 
 def fill(page: Page, option: str, value: str, section: str = "main") -> None:
     """Type a value where it belongs; into the last line of a list."""
-    row = page.locator(f"[data-name={option}] [id='widget.cbid.chi.{section}.{option}']")
+    row = page.locator(f"[id='widget.cbid.chi.{section}.{option}']")
     name = row.evaluate("node => node.tagName")
     if name == "SELECT":
         row.evaluate("""(node, value) => {
@@ -185,6 +185,31 @@ def test_a_network_that_is_not_there_is_kept(page: Page) -> None:
     said, written = saved(shown(page, {"interface": "lan mine"}))
     assert said == "saved"
     assert "interface" not in written.get("main", {})
+
+
+def test_miners_are_added_named_and_removed(page: Page) -> None:
+    """A miner more is a section with a name and a host that can be ones; a named section keeps its name."""
+    garage = {".name": "garage", ".type": "miner", "host": "192.168.1.50"}
+    shown(page, sections={"garage": garage})
+    assert page.input_value("[id='widget.cbid.chi.garage.name']") == "garage"
+    page.click(".add")
+    row = page.get_attribute("tr[data-section]:last-of-type", "data-section") or ""
+    wrongs = (("", "rig", "non-empty"), ("a b", "rig", "letters"), ("attic", "300.1.1.1", "host name"))
+    for name, host, wrong in wrongs:
+        fill(page, "name", name, row)
+        fill(page, "host", host, row)
+        assert wrong in saved(page)[0]
+    fill(page, "host", "fd00::7", row)
+    said, written = saved(page)
+    assert (said, written[row]) == ("saved", {"name": "attic", "host": "fd00::7"})
+    page.click("tr[data-section=garage] button")
+    assert saved(page)[1]["garage"] is None
+
+
+def test_several_miners_are_summed_up(page: Page) -> None:
+    """With a fleet the sentence is how many answer and earn."""
+    totals = {"miners": 4, "answering": 3, "earning": 2}
+    assert "3 of 4 miners answer, 2 earn." in shown(page, verdict={"totals": totals}).inner_text("#chi-state")
 
 
 def test_the_state_is_a_sentence_and_a_link(page: Page) -> None:

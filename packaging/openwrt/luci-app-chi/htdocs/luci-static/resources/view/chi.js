@@ -79,6 +79,9 @@ const origin = like('https?://([A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]+)?',
 	_('Expecting: an origin such as http://grafana.lan:3000'));
 const path = like('/[A-Za-z0-9_./-]+', _('Expecting: a plain path that begins with /'));
 
+const minerName = like('[A-Za-z0-9][A-Za-z0-9._-]{0,62}',
+	_('Expecting: up to 63 letters, digits, dots, dashes and underscores'));
+
 function judge(option, [ isGood, otherwise ]) {
 	option.validate = (section, value) => value === '' || isGood(value) || otherwise;
 	return option;
@@ -116,17 +119,25 @@ function ask() {
 	});
 }
 
+// In a sentence, of one miner or of several.
+function summary(status) {
+	const all = status?.totals;
+
+	if (all)
+		return _('%d of %d miners answer, %d earn.').format(all.answering, all.miners, all.earning);
+	return status?.verdict?.sentence ?? _('The miner does not answer chi.');
+}
+
 // All text of chi's goes into text nodes: a miner has a say in it.
 function describe({ instance, status }) {
 	if (!instance)
 		return [ E('em', [ _('chi does not run. The system log says why, if it should.') ]) ];
 
 	const given = (instance.command ?? []).map(item => item.match(/^--http_port=(\d+)$/)).find(found => found);
-	const sentence = status?.verdict?.sentence ?? _('The miner does not answer chi.');
 	const page = `http://${location.hostname}:${given ? given[1] : 8080}/dashboard`;
 
 	return [
-		E('p', [ E('strong', [ sentence ]) ]),
+		E('p', [ E('strong', [ summary(status) ]) ]),
 		E('p', [
 			_('chi runs, as process %d.').format(instance.pid), ' ',
 			E('a', { href: page, target: '_blank', rel: 'noreferrer' }, [ _('Open its page') ])
@@ -227,6 +238,21 @@ return view.extend({
 
 		value(s.taboption('history', form.Value, 'history', _('Minutes'),
 			_('Keep so much for the plots of /dashboard, asking the miner every 15 s; 0 keeps nothing')), whole(0, 1440), '60');
+
+		const miners = m.section(form.GridSection, 'miner', _('Several miners'),
+			_('One chi serves them all, each below its name. The host and the port above then have no use.'));
+		miners.anonymous = true;
+		miners.addremove = true;
+		o = judge(miners.option(form.Value, 'name', _('Name')), minerName);
+		o.load = section => uci.get('chi', section, 'name') ??
+			(uci.get('chi', section)['.anonymous'] ? null : section);
+		o.rmempty = false;
+		o.editable = true;
+		o = judge(miners.option(form.Value, 'host', _('Host')), host);
+		o.rmempty = false;
+		o.editable = true;
+		o = value(miners.option(form.Value, 'port', _('Port of its API')), whole(1, 65535), '4028');
+		o.editable = true;
 
 		poll.add(() => ask().then(now => dom.content(box, describe(now))), 10);
 
