@@ -32,6 +32,13 @@ def poisson(rng: random.Random, mean: float) -> int:
     return count
 
 
+def some(rng: random.Random, count: int, part: float) -> int:
+    """How many of so many happen, each with the same chance."""
+    if count < 50:
+        return sum(rng.random() < part for _ in range(count))
+    return min(count, poisson(rng, count * part)) if part < 0.1 else round(count * part)
+
+
 @dataclass
 class Fault:
     """Something that is wrong from one time to another; `kind` names it."""
@@ -111,9 +118,9 @@ class Life:
         work = 0.0 if self.has("no shares") else speed * seconds / self.share_interval
         shares = poisson(self.rng, work)
         bad = 0.9 if self.has("rejects") else REJECTED
-        rejected = sum(self.rng.random() < bad for _ in range(shares))
+        rejected = some(self.rng, shares, bad)
         late = 0.9 if self.has("stales") else STALE
-        stale = min(poisson(self.rng, (shares - rejected) * late), shares - rejected)
+        stale = some(self.rng, shares - rejected, late)
         accepted = shares - rejected - stale
         results = self.rate * speed * seconds / DIFF1
         for name, more in (
