@@ -13,7 +13,7 @@ OLDEST = bottle==$(OLDEST_BOTTLE) waitress==2.1.2
 TOUCHES = tests/server tests/test_app.py tests/test_access.py
 JOBS ?= 2
 
-.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk e2e clean
+.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk release e2e clean
 # Also under -j: pip's builds share this directory.
 .NOTPARALLEL:
 
@@ -60,6 +60,10 @@ ipk: ## the package for OpenWrt 24.10, in dist/ (needs Python 3.11)
 apk: ## the package for OpenWrt 25.12, in dist/ (needs Python 3.13 and apk-tools 3)
 	$(PYTHON) packaging/openwrt/build apk
 
+release: .venv-release/.ready ## all packages and their repository, in dist/ (VERSION=1.2.0 KEY=… URL=…; as root)
+	$(if $(VERSION),,$(error make release VERSION=1.2.0 [KEY=the key that signs] [URL=where dist/repo will be]))
+	.venv-release/bin/python packaging/release/build.py $(VERSION) $(if $(KEY),--key "$(KEY)") $(if $(URL),--url "$(URL)")
+
 e2e: properties ## property tests, the packages, a browser and Prometheus, for real (as root, about 20 minutes)
 	tests/e2e/openwrt/run
 	tests/e2e/monitoring/run
@@ -77,6 +81,11 @@ clean: ## remove everything that was made
 .venv/.ready .venv-oldest/.ready .venv-newest/.ready: setup.py chi/__init__.py
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(INSTALL) $(WHAT)
+	touch $@
+
+.venv-release/.ready:
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python $(INSTALL) build
 	touch $@
 
 # What a user gets: the wheel and its dependencies in an environment with nothing else. A build/ left over

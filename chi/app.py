@@ -151,7 +151,7 @@ class Handlers:
         except ChiError as error:
             raise ChiError("not-ready", why=error) from None
         verdict = self._monitor.verdict
-        said = f"miner {self._miner.name} answers" + (f". {verdict.sentence}" if verdict else "")
+        said = f"miner {self._miner.name} {self._miner.manner}" + (f". {verdict.sentence}" if verdict else "")
         return respond(Reply(envelope("S", 200, said)))
 
     def metrics(self) -> bottle.HTTPResponse:
@@ -168,7 +168,7 @@ class Handlers:
         figures = {**counted(self._counters), **process_figures()}
         took = self._clock.now() - client.arrived
         own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
-        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user)
+        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user, self._monitor.verdict)
         headers = [("Content-Type", prometheus.CONTENT_TYPE), *JSON_HEADERS[1:]]
         return bottle.HTTPResponse(body, 200, headers)
 

@@ -19,6 +19,9 @@ MAX_HELD = 64  # replies that --max-age keeps
 # A client's request and its connection
 MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
 MAX_HEADER = 32 << 10  # a parameter of MAX_REQUEST bytes, every one percent-encoded
+MAX_FIELDS = 200  # header fields; browsers and proxies send about 20
+MAX_METHOD = 32  # characters of a method; the longest that is registered has 17
+MAX_CHUNK_LINE = 1024  # bytes of a chunk's size and extension, and of the trailer, which nobody uses
 HEADER_TIME = 30  # seconds: a request must have come whole after this long; dripping ones are closed
 LINGER = 2.0  # seconds that a client that was refused may go on sending; looked at with the idle ones
 MAX_DESCRIPTORS = 1024  # room for every viewer of a LAN; what looks at each costs 2 ms a turn then

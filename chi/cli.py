@@ -1,18 +1,21 @@
 """chi-server: the command line; it builds everything and hands each part to whom it belongs.
 
-Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve, 2 for bad options.
+Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve now, 2 for bad
+options.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -29,6 +32,22 @@ from chi.settings import CONTRADICTIONS, Settings
 from chi.sites import Sites
 
 log = logging.getLogger("chi")
+
+WAIT = 5  # seconds between two looks at a port that another has
+
+
+# Why chi may not be able to listen: what to do, and the exit status. What no later start mends is a wrong
+# option, which a service is not started with again.
+LOW_PORT = (
+    ". A port below 1024 needs CAP_NET_BIND_SERVICE: take --http_port 8080, or give that to the service by a "
+    "drop-in (port-80.conf in chi's examples)"
+)
+CANNOT_SERVE = {
+    errno.EACCES: (LOW_PORT, 2),
+    errno.EPERM: (LOW_PORT, 2),
+    errno.EADDRINUSE: (". Another program listens there: ss -ltnp 'sport = :{port}' names it", 1),
+    errno.EADDRNOTAVAIL: (". No interface has that address, or not yet", 1),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -101,10 +120,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return oneshot.check(settings, policy)
     try:
-        listening = open_sockets(settings)
+        listening = find_sockets(settings)
     except OSError as error:
-        print(f"chi-server: error: cannot serve on {settings.serving_on}: {error.strerror}", file=sys.stderr)
-        return 1
+        hint, status = CANNOT_SERVE.get(error.errno or 0, ("", 1))
+        why = f"{error.strerror}{hint.format(port=settings.http_port)}"
+        print(f"chi-server: error: cannot serve on {settings.serving_on}: {why}", file=sys.stderr)
+        return status
     loop = build(settings, policy, listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
@@ -116,6 +137,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     loop.run()
     log.info("stopped")
     return 0
+
+
+def find_sockets(settings: Settings) -> list[socket.socket]:
+    """Return the sockets to serve on; OSError.
+
+    A service waits for a port that another has, and says so once: procd would start it again every few
+    seconds, with a line each time. systemd, which sets $NOTIFY_SOCKET, is told by an end, as a person is.
+    """
+    waits = settings.service and "NOTIFY_SOCKET" not in os.environ
+    said = False
+    while True:
+        try:
+            return open_sockets(settings)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not waits:
+                raise
+            if not said:
+                log.error("cannot serve on %s: %s; chi waits for it", settings.serving_on, error.strerror)
+            said = True
+        time.sleep(WAIT)
 
 
 def build(
@@ -131,8 +172,12 @@ def build(
 
 def start_demo(settings: Settings) -> Settings:
     """Start a simulated miner on a free port; return the settings that lead to it."""
-    from chi.demo import DemoMiner
+    try:
+        from chi.demo import DemoMiner
+        from chi.demo_text import TextMiner
+    except ModuleNotFoundError:
+        raise SystemExit("chi-server: error: --demo: this package is without the simulated miner") from None
 
-    demo = DemoMiner()
+    demo = TextMiner() if settings.protocol == "text" else DemoMiner()
     demo.start()
     return dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])

@@ -797,6 +797,7 @@ class DemoMiner:
     """
 
     receive_timeout = 1.0  # seconds: so long may a client keep all others waiting
+    read_size = REQUEST_LIMIT
 
     def __init__(
         self, host: str = "127.0.0.1", port: int = 0, rig: Rig | None = None, access: str = "W"
@@ -842,7 +843,7 @@ class DemoMiner:
         # There is nobody to tell of an error: the client was silent, or has gone.
         with contextlib.suppress(OSError), self._listener.accept()[0] as client:
             client.settimeout(self.receive_timeout)
-            client.sendall(self.respond(client.recv(REQUEST_LIMIT)))
+            client.sendall(self.respond(client.recv(self.read_size)))
 
     def respond(self, request: bytes) -> bytes:
         """The whole reply to a request, with its NUL."""
@@ -903,27 +904,36 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run until `quit`, SIGINT or SIGTERM (0), or say why not (1, or 2 for a wrong option)."""
-    parser = Parser("chi.demo", description="A miner to try chi with.", allow_abbrev=False)
+def make_parser(prog: str) -> Parser:
+    """The options of every simulated miner."""
+    parser = Parser(prog, description="A miner to try chi with.", allow_abbrev=False)
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("--host", default="127.0.0.1", help="IPv4 address")
     parser.add_argument("--port", type=port_number, default=4028, help="TCP port; 0 picks a free one")
     parser.add_argument("--seed", type=int, default=0, help="another number is another machine")
     parser.add_argument("--read-only", action="store_true", help="deny privileged commands")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def serve(prog: str, options: argparse.Namespace, make: Callable[[str, int, Rig, str], DemoMiner]) -> int:
+    """Run what `make` returns until `quit`, SIGINT or SIGTERM (0), or say why not (1)."""
     try:
         access = "R" if options.read_only else "W"
-        miner = DemoMiner(options.host, options.port, Rig(options.seed), access)
+        miner = make(options.host, options.port, Rig(options.seed), access)
     except (OSError, UnicodeError) as error:
-        print(f"chi.demo: cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
+        print(f"{prog}: cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: miner.stop())
     host, port = miner.address
-    print(f"chi.demo: a simulated miner listens on {host}:{port}", file=sys.stderr, flush=True)
+    print(f"{prog}: a simulated miner listens on {host}:{port}", file=sys.stderr, flush=True)
     miner.run()
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until `quit`, SIGINT or SIGTERM (0), or say why not (1, or 2 for a wrong option)."""
+    return serve("chi.demo", make_parser("chi.demo").parse_args(argv), DemoMiner)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ ERRORS = {
         400,
         "A request in the path has no body. Send the API's own request to / or leave the body out.",
     ),
+    "bad-text-request": (400, "The miner speaks the text protocol, and cannot be sent this: {why}."),
     "token": (
         401,
         "This needs the token: as Authorization: Bearer <token>, or as password (Basic) of any user.",
@@ -47,10 +48,11 @@ ERRORS = {
     "closed": (
         502,
         "The miner at {miner} closed the connection without an answer. A miner does so when this host is "
-        "not in its api-allow list, or when it speaks only the text protocol (cpuminer, ccminer).",
+        "not in its api-allow list (cpuminer, ccminer: --api-bind), or when it speaks only the text protocol "
+        "and chi does not know it (--protocol text).",
     ),
     "empty": (502, "The miner sent an empty reply: it may speak only the text protocol (cpuminer, ccminer)."),
-    "text-protocol": (502, "The miner answered in the API's text protocol, not in JSON: {why}"),
+    "text-protocol": (502, "The miner's reply, in the text protocol, cannot be read: {why}."),
     "no-summary": (502, "The miner gives no summary of itself: {why}."),
     "not-json": (502, "The miner's reply is not JSON, and no repair is known: {why}."),
     "cut-off": (502, "The miner's reply was cut off after {size} bytes."),

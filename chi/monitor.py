@@ -62,6 +62,7 @@ class Monitor:
         # What earlier scrapes found: the firmware, and which joined requests it does not take.
         self._firmware = ""
         self._refused: frozenset[str] = frozenset()
+        self._doubts: frozenset[str] = frozenset()  # the Status' doubts that are in the log
         self._newest: tuple[float, Any] = (float("-inf"), None)  # when it was asked for, and the Status
         self.sample_at = clock.now() + FIRST_SAMPLE if settings.history else float("inf")
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
@@ -132,13 +133,18 @@ class Monitor:
                 refused.add(request)
             else:
                 replies.update(found)
-        if not values.succeeded(replies.get("summary")):
+        if not firmware.answered(replies):
             said = values.text(values.envelope(replies.get("summary")).get("Msg"))
             self._miner.counters["miner_errors", "no-summary"] += 1
             raise ChiError("no-summary", why=quote(said) if said else "there is none in its reply")
         # Who tells one by one what it did not tell joined does not join, however it said so.
         self._firmware, self._refused = firmware.recognise(replies, known), frozenset(refused)
+        if self._miner.speaks_text:  # joined replies are made here
+            self._refused = frozenset()
         status = firmware.normalise(replies, self._clock.epoch())
+        for doubt in frozenset(status.doubts) - self._doubts:
+            log.warning("%s", doubt)
+        self._doubts |= frozenset(status.doubts)
         return status, firmware.command_success(replies, self._firmware)
 
     def _judge(self, asked: float, status: Any) -> None:
@@ -153,7 +159,7 @@ class Monitor:
         """Ask the miner for a sample of the history; for all that it tells, if that is due."""
         self.sample_at = now + 2 * self.interval  # in case that this one fails
         timeout, light = min(self._settings.timeout, self.interval), now < self.full_at
-        client = Client(now, timeout, b"", lambda: self._sample(client, light))
+        client = Client(now, timeout, b"", lambda: self._sample(client, light), own=True)
         self._sample(client, light)
 
     def _sample(self, client: Client, light: bool) -> None:
@@ -174,8 +180,11 @@ class Monitor:
 
     def _ask_parsed(self, client: Client, command: str) -> Any:
         """Return the parsed reply; None if it is broken, ChiError if it is of no use to ask for others."""
+        from chi.status import values
+
         try:
-            return parse_json(self._miner.ask(client, encode_request({"command": command})).body)
+            body = self._miner.ask(client, encode_request({"command": command})).body
+            return parse_json(body, made=values.one_object)
         except ChiError as error:
             joining_failed = error.name == "closed" and "+" in command
             if error.status in (503, 504) or (error.name in MINER_DOWN and not joining_failed):
@@ -192,14 +201,15 @@ class Monitor:
     def _probe(self) -> None:
         """Ask the miner, once, whether this host may change it, and log what that means."""
         self._probe_at, self._probed = float("inf"), True
-        client = Client(self._clock.now(), self._settings.timeout, b"", lambda: self._log_access(client))
+        now, timeout = self._clock.now(), self._settings.timeout
+        client = Client(now, timeout, b"", lambda: self._log_access(client), own=True)
         with contextlib.suppress(Parked, ChiError):
             self._miner.ask(client, encode_request({"command": "privileged"}), shared=False)
 
     def _look(self, now: float) -> None:
         """Ask the miner for its version, for systemd's status line."""
         self._look_at = now + LOOK
-        client = Client(now, self._settings.timeout, b"", lambda: self._see(client))
+        client = Client(now, self._settings.timeout, b"", lambda: self._see(client), own=True)
         self._see(client)
 
     def _see(self, client: Client) -> None:
@@ -213,7 +223,7 @@ class Monitor:
             name = (section(parse_json(reply.body), "STATUS") or [{}])[0].get("Description")
             # Printable, so without the newline that would begin another message to systemd.
             software = "".join(filter(str.isprintable, name))[:60] if isinstance(name, str) else ""
-            self._healthy = f"answers ({software})" if software else "answers"
+            self._healthy = f"{self._miner.manner} ({software})" if software else self._miner.manner
         self._tell()
 
     def _log_access(self, client: Client) -> None:

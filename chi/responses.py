@@ -50,9 +50,12 @@ def answer(outcome: Outcome) -> Answer:
     if isinstance(outcome, ChiError):
         body = envelope("E", outcome.status, str(outcome))
         return Answer(outcome.status, [*JSON_HEADERS, *outcome.headers], body)
+    headers = list(JSON_HEADERS)
     if outcome.repairs:
-        return Answer(200, [*JSON_HEADERS, ("Chi-Repaired", ", ".join(outcome.repairs))], outcome.body)
-    return Answer(200, JSON_HEADERS, outcome.body)
+        headers.append(("Chi-Repaired", ", ".join(outcome.repairs)))
+    if outcome.translated:
+        headers.append(("Chi-Translated", "text"))
+    return Answer(200, headers, outcome.body)
 
 
 def respond(outcome: Outcome) -> bottle.HTTPResponse:

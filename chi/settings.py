@@ -102,6 +102,8 @@ def network(text: str) -> Network:
     """Convert for argparse an address or a network (CIDR), in the form of plain_address()."""
     host, slash, length = text.partition("/")
     try:
+        if slash and not re.fullmatch("0|[1-9][0-9]{0,2}", length):
+            raise ValueError("not CIDR")
         found = ipaddress.ip_network(host.partition("%")[0] + slash + length, strict=False)
         plain = plain_address(host)
         if plain.version < found.version and found.prefixlen >= 96:  # ::ffff:0:0/96 holds all of IPv4
@@ -143,6 +145,10 @@ class Settings:
     allow: tuple[Network, ...] = option(
         "--allow", (), metavar="NETWORK", type=network, action="append",
         help="Let this address or network, such as 192.168.0.0/16, connect and no other, may be given again",
+    )  # fmt: skip
+    protocol: str = option(
+        "--protocol", "auto", choices=("auto", "json", "text"),
+        help="What the miner speaks: cpuminer, ccminer and their forks speak only text",
     )  # fmt: skip
     # Below the 5 s that Telegraf and others wait.
     timeout: float = option(

@@ -60,6 +60,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "addgroup groupquota removegroup enableboard disableboard reboot rebootdevice resetminer "
         "curtail updaterun",
     ),
+    # It takes changes with a token beside the command only.
+    "Auradine": ("fan temperature psu voltage frequency mode led ipreport asccount", "reboot"),
+    "TeamRedMiner": ("summary2 devs2 pools2", "gpuenable gpudisable"),
     "Sealminer": ("summary stats pools version", "updatepools ascset restart"),
     # It knows the text protocol only; `threads`, its one report of its own, is not asked for in JSON.
     "cpuminer, ccminer": ("summary", "seturl quit"),

@@ -7,7 +7,9 @@ import contextlib
 import dataclasses
 import ipaddress
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -69,6 +71,9 @@ GOOD = [
         ["--allow", "192.168.1.7/16", "--allow=::ffff:10.0.0.0/104"],
         {"allow": (ipaddress.ip_network("192.168.0.0/16"), ipaddress.ip_network("10.0.0.0/8"))},
     ),
+    (["--protocol", "auto"], {}),
+    (["--protocol", "json"], {"protocol": "json"}),
+    (["--protocol=text"], {"protocol": "text"}),
     (["--timeout", "0.1"], {"timeout": 0.1}),
     (["--timeout=3600"], {"timeout": 3600.0}),
     (["--threads", "1"], {"threads": 1}),
@@ -257,7 +262,72 @@ def test_port_in_use_ends_the_start(arguments: list[str]) -> None:
         done = run(*arguments, "-w", str(port))
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(rf"chi-server: error: [^\n]*{port}[^\n]*Address already in use\n", done.stderr)
+    said = rf"chi-server: error: [^\n]*{port}[^\n]*Address already in use[^\n]*sport = :{port}[^\n]*\n"
+    assert re.fullmatch(said, done.stderr)
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv here, which gives root's capabilities up")
+def test_a_port_that_is_not_allowed_is_a_wrong_option() -> None:
+    """It is status 2, with which a service is not started again, and one line that says what to do."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        pytest.skip("anybody may serve on port 80 here")
+    without = [] if os.geteuid() else ["setpriv", "--bounding-set=-net_bind_service"]
+    command = [*without, sys.executable, "-m", "chi", "--listen", "127.0.0.1", "-w", "80"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"chi-server: error: [^\n]*80[^\n]*Permission denied[^\n]*port-80\.conf[^\n]*\n", done.stderr
+    )
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    """It may come with an interface later: status 1, and one line that says so."""
+    done = run("--listen", "192.0.2.1", "-w", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"chi-server: error: [^\n]*192\.0\.2\.1[^\n]*or not yet\n", done.stderr)
+
+
+def test_demo_where_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenWrt's package has no simulated miner: --demo says so in a line."""
+    monkeypatch.setitem(sys.modules, "chi.demo", None)
+    with pytest.raises(SystemExit, match="--demo: this package is without the simulated miner"):
+        cli.main(["--demo"])
+
+
+def test_service_waits_for_its_port(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service that procd runs says once that another has its port, and serves when it is free."""
+    waits: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(http_port=taken.getsockname()[1], listen=("127.0.0.1",), service=True)
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                taken.close()
+
+        monkeypatch.setattr("chi.cli.time.sleep", sleep)
+        (sock,) = cli.find_sockets(settings)
+    with sock:
+        assert sock.getsockname()[1] == settings.http_port
+    assert waits == [cli.WAIT] * 3
+    (line,) = caplog.messages
+    assert line == f"cannot serve on {settings.serving_on}: Address already in use; chi waits for it"
+
+
+@pytest.mark.parametrize(("service", "notify"), [(False, False), (True, True)])
+def test_port_in_use_ends_what_is_not_procds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], service: bool, notify: bool
+) -> None:
+    """A person, and systemd, learn that a port is in use by an end."""
+    if notify:
+        monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ["-w", str(port), "--listen", "127.0.0.1", *(["--service"] if service else [])]
+        assert cli.main(options) == 1
+    assert f"cannot serve on port {port} of 127.0.0.1: Address already in use" in capsys.readouterr().err
 
 
 def test_second_chi_on_a_port_ends(chi_server: Callable[..., Process]) -> None:
@@ -385,7 +455,7 @@ def check(*arguments: str) -> tuple[int, str]:
 
 def answering(**replies: bytes) -> Callable[[bytes], list[bytes]]:
     """A script that answers by command."""
-    return lambda request: [replies[json.loads(request)["command"]]]
+    return lambda request: [] if request == b"summary" else [replies[json.loads(request)["command"]]]
 
 
 def like(software: str, **others: bytes) -> Callable[[bytes], list[bytes]]:
@@ -449,7 +519,12 @@ CHECKS = {
     "version odd": ({"version": b"[1]\0"}, 0, ["unknown software, API unknown\n"]),
     "API alone": ({"version": envelope(VERSION=[{"API": "3.7"}])}, 0, ["unknown software, API 3.7\n"]),
     "garbage": ({"version": b"garbage\0"}, 1, ["Miner:  The miner's reply is not JSON"]),
-    "text protocol": ({"version": b"STATUS=S,When=1|CGMINER=4.11.1|\0"}, 1, ["Miner:  ", "text protocol"]),
+    "cgminer's text": (
+        {"version": b"STATUS=S,When=1|VERSION,CGMiner=4.11.1,API=3.7|\0"},
+        0,
+        [" answers: CGMiner 4.11.1, API 3.7\n"],
+    ),
+    "half of a text": ({"version": b"STATUS=S,When=1\0"}, 1, ["Miner:  ", "text protocol"]),
     "closed": ({"version": b""}, 1, ["Miner:  ", "api-allow"]),
 }
 
@@ -466,7 +541,7 @@ def test_check_says_what_is_there(
         assert part in text
     if expected:
         assert text.count("\n") == 1
-        assert len(miner.requests) == 1
+        assert len(miner.requests) == 1 + (replies["version"] == b"")  # in text as well, if nothing came
 
 
 def test_check_of_no_miner() -> None:

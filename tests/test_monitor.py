@@ -32,13 +32,13 @@ from chi.miner import wire
 from chi.miner.wire import Addresses
 from chi.responses import JSON
 from chi.status.firmware import COMMANDS
-from chi.status.model import Chain, Device, Fan, Pool, Rig
+from chi.status.model import Chain, Device, Fan, Pool, Rig, to_json
 from chi.status.prometheus import CONTENT_TYPE, MINER_FAMILIES
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
 from tests.miner.test_asking import answers, arrive
 from tests.scripted import CLOSE, HOLD, RESET, Script, ScriptedMiner, Step, free_port
-from tests.status.golden import FIRMWARES, GOLDEN, NOW, parse
+from tests.status.golden import FIRMWARES, GOLDEN, NOW, RECORDED, VENDORS, parse, status
 from tests.test_monitoring import URLS
 
 OF_MINER = frozenset(family.name for family in MINER_FAMILIES)
@@ -186,7 +186,10 @@ REQUESTS = {  # of the first scrape, and of each later one
         ["version+summary+pools+devs+temps+fans+devdetails+tunerstatus"],
     ),
     "cgminer-4.11.1": ([JOINED], [JOINED]),
-    "luxos": ([JOINED, "temps+fans+power"], ["version+summary+pools+devs+temps+fans+power"]),
+    "luxos": (
+        [JOINED, "temps+fans+power+config+events"],
+        ["version+summary+pools+devs+stats+temps+fans+power+config+events"],
+    ),
     "sgminer-5.1.1": ([JOINED], [JOINED]),
     "whatsminer": (
         [JOINED, "version", "get_version", "summary", "pools", "edevs", "devdetails"],
@@ -308,7 +311,7 @@ FAILURES: dict[str, tuple[list[Step], str, int]] = {
     "reset": ([RESET], "closed", 502),
     "empty": ([b"\0"], "empty", 502),
     "garbage": ([b"Hello\0"], "not-json", 502),
-    "text": ([b"STATUS=E,When=1,Code=14,Msg=Invalid command|\0"], "text-protocol", 502),
+    "text": ([b"STATUS=E,When=1,Code=14,Msg=Inval\0"], "text-protocol", 502),
     "cut off": ([b'{"STATUS":[{"STATUS":"S"'], "cut-off", 502),
     "deep": ([b"[" * 1000 + b"\0"], "too-deep", 502),
     "large": ([b"[" + b" " * MAX_REPLY], "reply-too-large", 502),
@@ -984,6 +987,78 @@ def test_hostile_miner_cannot_add_series(chi: Chi, miner: ScriptedMiner) -> None
     samples = scrape(chi)
     assert samples["cgminer_up", ""] == 1
     assert [value for (name, _), value in samples.items() if name == "cgminer_up"] == [1]
+
+
+# --- Models with ways of their own -----------------------------------------------------------------
+
+
+def recorded(model: str, otherwise: bytes, joins: bool = True) -> Script:
+    """A script that answers as a recorded model, byte for byte, and `otherwise` to what is not recorded."""
+    single = {path.stem: path.read_bytes().strip() for path in (RECORDED / model).glob("*.json")}
+
+    def script(request: bytes) -> list[Step]:
+        names = json.loads(request)["command"].split("+")
+        found = [single.get(name, otherwise) for name in names]
+        if len(names) == 1:
+            return [found[0] + b"\0"]
+        members = [json.dumps(name).encode() + b":[" + reply + b"]" for name, reply in zip(names, found)]
+        return [b"{" + b",".join(members) + b"}\0"] if joins else [otherwise + b"\0"]
+
+    return script
+
+
+@pytest.mark.parametrize("model", [model for model in VENDORS if not model.startswith("whatsminer")])
+def test_recorded_models_by_the_socket(chi: Chi, miner: ScriptedMiner, model: str) -> None:
+    """What a model sends, repaired where it is not JSON, makes the status that its replies make."""
+    miner.script = recorded(model, b'{"STATUS":[{"STATUS":"E","Code":14,"Msg":"Invalid command"}]}')
+    told, expected = chi.get("/status.json").json, json.loads(json.dumps(to_json(status(model))))
+    times = {"time", "start_time", "last_share", "last_work"}  # the replies were not recorded at one time
+    for kind in ("pools", "devices", "chains", "fans"):
+        assert [record.keys() for record in told[kind]] == [record.keys() for record in expected[kind]]
+    for one in (told, expected):
+        for record in (one["rig"], *one["pools"]):
+            record.update(dict.fromkeys(times & record.keys()))
+    assert {kind: told[kind] for kind in expected} == expected
+
+
+@pytest.mark.parametrize("model", ["whatsminer-asleep"])
+def test_asleep_is_not_down(chi: Chi, miner: ScriptedMiner, model: str) -> None:
+    """A Whatsminer that is switched off answers status alone: it is up, hashes 0 and sleeps."""
+    miner.script = recorded(model, unknown_command("whatsminer"), joins=False)
+    response = chi.get("/status.json")
+    assert response.status == 200
+    assert (response.json["rig"]["state"], response.json["rig"]["hashrate"]) == ("sleeping", 0)
+    for _ in range(2):
+        samples = scrape(chi)
+        assert samples["cgminer_up", ""] == 1
+        assert samples["cgminer_hashrate_hashes_per_second", ""] == 0
+        assert samples["cgminer_state", 'state="sleeping"'] == 1
+
+
+def test_a_doubt_is_in_the_log_once(
+    serve: Callable[..., Chi], miner: ScriptedMiner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hashrate that the shares contradict is left out, and the log says so once, not at each scrape."""
+    summary = {"Elapsed": 1000, "MHS av": 1e9, "Accepted": 1000, "Difficulty Accepted": 1e5}
+    head = {"STATUS": "S", "Description": "cgminer 4.9"}
+    reply, refusal = json.dumps({"STATUS": [head], "SUMMARY": [summary]}).encode(), unknown_command("cgminer")
+    miner.script = lambda request: [(refusal if b"+" in request else reply) + b"\0"]
+    chi = serve(miner.port)
+    for _ in range(3):
+        assert chi.get("/status.json").json["rig"]["hashrate"] is None
+        assert ("cgminer_hashrate_average_hashes_per_second", "") not in scrape(chi)
+    assert len([record for record in caplog.records if "its shares say another" in record.getMessage()]) == 1
+
+
+def test_the_verdict_is_in_the_metrics(chi: Chi, miner: ScriptedMiner) -> None:
+    """Whether it earns, and what is wrong with it."""
+    miner.script = miner_like("cgminer-4.11.1")
+    document = chi.get("/status.json").json["verdict"]
+    samples = scrape(chi)
+    earning = samples.get(("cgminer_earning", ""))
+    assert (None if earning is None else bool(earning)) == document["earning"]
+    told = {labels for name, labels in samples if name == "cgminer_problem"}
+    assert told == {f'code="{each["code"]}",about="{each["about"]}"' for each in document["problems"]}
 
 
 # --- README ---------------------------------------------------------------------------------------

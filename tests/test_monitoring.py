@@ -13,13 +13,14 @@ import pytest
 
 import chi
 from chi.status.model import Chain, Fan, Pool, Rig
-from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES
+from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES, VERDICT_FAMILIES
 
 MONITORING = Path(__file__).resolve().parent.parent / "packaging" / "monitoring"
 
 URLS = {"/metrics", "/status.json", "/healthz", "/readyz"}  # of chi's own, those that monitors ask for
 FAMILIES = {
     "cgminer_up",
+    *VERDICT_FAMILIES,
     *(family.name for family in MINER_FAMILIES),
     *(name for name, *_ in OWN_FAMILIES),
 }
@@ -94,17 +95,35 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 LEFT_OUT = {  # in other words on it already, or of use to queries only
+    "cgminer_chain_chips_expected",
+    "cgminer_chain_hashrate_expected_hashes_per_second",
+    "cgminer_chain_state",
+    "cgminer_chain_voltage_volts",
     "cgminer_device_enabled",
     "cgminer_device_hardware_errors_total",
     "cgminer_device_hashes_total",
     "cgminer_device_hashrate_hashes_per_second",
     "cgminer_device_info",
+    "cgminer_efficiency_joules_per_hash",
+    "cgminer_environment_temperature_celsius",
+    "cgminer_error",
+    "cgminer_fan_duty_ratio",
+    "cgminer_hashrate_expected_hashes_per_second",
+    "cgminer_hashrate_window_hashes_per_second",
+    "cgminer_last_share_timestamp_seconds",
     "cgminer_pool_priority",
+    "cgminer_pool_rejected_reason_total",
+    "cgminer_pool_response_time_seconds",
     "cgminer_pool_share_difficulty",
     "cgminer_pool_shares_stale_total",
+    "cgminer_pool_vendor",
+    "cgminer_power_limit_watts",
     "cgminer_share_difficulty_accepted_total",
     "cgminer_share_difficulty_rejected_total",
+    "cgminer_share_interval_seconds",
     "cgminer_shares_stale_total",
+    "cgminer_state",
+    "cgminer_temperature_celsius",
 }
 
 

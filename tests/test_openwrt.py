@@ -23,9 +23,7 @@ pytestmark = pytest.mark.skipif(not OPENWRT.exists(), reason="no packaging/ in t
 VALUES = json.loads((TREE / "tests/e2e/openwrt/values.json").read_text(encoding="utf-8"))
 # Settings without an option in /etc/config/chi, and why.
 NOT_IN_UCI = {
-    "service": "how the package starts chi",
-    "open": "read_only '0' says so",
-    "allow": "the firewall's zones say who reaches chi",
+    "service": "the package starts chi so",
     "listen": "interface gives the addresses",
     "private": "the token is then needed for every report",
     "access_log": "the log of a device is small",
@@ -33,7 +31,7 @@ NOT_IN_UCI = {
 # Options of the init script alone, and their defaults.
 OF_THE_SERVICE = {"enabled": "1", "interface": "lan"}
 # Where the service's default differs from the command's, on purpose.
-SAFER = {"read_only": "1"}
+SAFER = {"read_only": "1", "allow": "private"}
 
 
 class Option(NamedTuple):
@@ -131,3 +129,6 @@ def test_the_table_of_values_has_every_option_that_is_judged() -> None:
     """Every option with a value that both judge is in the table."""
     judged = {name for name, row in options().items() if row.option and row.kind not in ("flag", "path")}
     assert set(VALUES) == judged
+    allowed = re.search('^PRIVATE="(.*)"$', (FILES / "chi.init").read_text(encoding="utf-8"), re.MULTILINE)
+    assert allowed
+    assert len(parse(*(f"--allow={network}" for network in allowed[1].split())).allow) == 8

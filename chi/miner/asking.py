@@ -21,8 +21,10 @@ from typing import Any
 from chi.bounds import LARGE, MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError
+from chi.miner.conversation import Conversation, check_text
+from chi.miner.dialect import Dialect
 from chi.miner.replies import Reply, read_reply
-from chi.miner.wire import QUIET, Addresses, Exchange, host_and_port, look_up
+from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look_up
 from chi.settings import Settings
 
 log = logging.getLogger("chi")
@@ -45,11 +47,16 @@ class Parked(BaseException):
 
 
 class Client:
-    """One HTTP request that may wait for the miner. Times are those of Clock.now()."""
+    """One HTTP request that may wait for the miner, or what chi asks of its `own` accord.
 
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "raw", "resume")
+    Times are those of Clock.now().
+    """
 
-    def __init__(self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None]) -> None:
+    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "own", "raw", "resume")
+
+    def __init__(
+        self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None], *, own: bool = False
+    ) -> None:
         self.arrived = arrived
         self.deadline = arrived + timeout
         self.raw = raw  # the request as it came: equal bytes get equal answers; empty if not known whole
@@ -57,23 +64,31 @@ class Client:
         self.answers: dict[Key, Outcome] = {}
         self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
         self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
+        self.own = own
 
 
 class Question:
-    """What clients wait to be asked; `shared` if one reply may serve them all."""
+    """What clients wait to be asked; `shared` if one reply may serve them all, `knock` to begin in text."""
 
-    __slots__ = ("deadline", "exchanges", "key", "shared", "waiting")
+    __slots__ = ("deadline", "exchanges", "key", "knock", "shared", "waiting")
 
     def __init__(self, key: Key, shared: bool) -> None:
         self.key = key
         self.shared = shared
+        self.knock = False
         self.waiting: list[Client] = []
-        self.exchanges: list[Exchange] = []  # more than one only while the miner is silent
+        self.exchanges: list[Conversation] = []  # more than one only while the miner is silent
         self.deadline = float("inf")
 
     def add(self, client: Client) -> None:
         self.waiting.append(client)
         self.deadline = min(self.deadline, client.deadline)
+
+    @property
+    def probes(self) -> bool:
+        """Whether nothing in reply is cause to try text: scrapes ask on, one by one, by themselves."""
+        joined = b"+" in self.key[0]
+        return self.shared and not (joined and all(client.known for client in self.waiting))
 
     def wants_asking(self, now: float) -> bool:
         """Whether somebody waits whom no request under way will serve, nor may still serve."""
@@ -107,19 +122,20 @@ class Miner:
         self._settings = settings
         self._sockets = sockets
         self._submit = submit
+        self._dialect = Dialect(settings.protocol)
         self.trouble = ""  # while it does not answer, the name of the error
         self._answers: bool | None = None  # None: nobody has asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
         self._shared: dict[Key, Question] = {}
         self._judged: dict[bytes, Key] = {}  # requests of clients, as they came, and the report they ask for
-        self._exchanges: list[Exchange] = []
-        self._spent: list[Exchange] = []  # to be closed, which takes as long as a tenth of an exchange
+        self._exchanges: list[Conversation] = []
+        self._spent: list[Conversation] = []  # to be closed, which takes as long as a tenth of an exchange
         self._heard = 0.0  # when the miner last answered
         self._sent = 0.0  # when it was last asked
         self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
         # When a privileged command last began or ended: what was asked before is not held.
         self.changed = 0.0
-        self._resolving: list[Exchange] = []
+        self._resolving: list[Conversation] = []
         self._addresses: Addresses = []
         try:
             self._addresses = look_up(settings.api_host, settings.api_port, socket.AI_NUMERICHOST)
@@ -139,6 +155,7 @@ class Miner:
             self._remember(client.raw, key)
         answer = client.answers.get(key) or (self._recall(key, client) if shared else None)
         if answer is None:
+            self._check_manners(client, request)
             self._park(client, key, shared)
             raise Parked
         if isinstance(answer, ChiError):
@@ -165,6 +182,8 @@ class Miner:
 
     def turn(self, now: float) -> float:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
+        if self._dialect.is_silent and self._dialect.may_try(now):
+            self._knock(now)
         for exchange in self._exchanges[:]:
             if now >= exchange.started + self._settings.timeout:
                 exchange.finish(ChiError("timeout", seconds=self._settings.timeout))
@@ -185,6 +204,16 @@ class Miner:
         for question in list(self._open):
             self._answer(question, None, ChiError("stopping"))
 
+    @property
+    def speaks_text(self) -> bool:
+        """Whether it is known to speak only text: its joined replies are chi's own."""
+        return self._dialect.is_text
+
+    @property
+    def manner(self) -> str:
+        """How the miner answers, in words."""
+        return "answers, and speaks the text protocol" if self._dialect.is_text else "answers"
+
     # Who waits.
 
     def _remember(self, raw: bytes, key: Key) -> None:
@@ -202,6 +231,20 @@ class Miner:
             if shared:
                 self._shared[key] = question
         question.add(client)
+
+    def _check_manners(self, client: Client, request: bytes) -> None:
+        """Refuse what the miner had better not be asked."""
+        if self._dialect.is_text:
+            check_text(request)
+        if client.own and self._dialect.is_silent:
+            raise ChiError("closed", miner=self.name)
+
+    def _knock(self, now: float) -> None:
+        """Ask a miner that closes without a byte whether it still does."""
+        key = (encode_request({"command": "version"}), False)
+        if key not in self._shared and len(self._open) < MAX_WAITING:
+            self._park(Client(now, self._settings.timeout, b"", lambda: None), key, shared=True)
+            self._shared[key].knock = self._dialect.next_knock_is_text()
 
     def _check_room(self, now: float) -> None:
         """Refuse what cannot be answered in time."""
@@ -244,14 +287,27 @@ class Miner:
         return now - sign_of_life >= SILENCE and busy < self._settings.threads + PROBES
 
     def _send(self, question: Question, now: float) -> None:
-        def landed(exchange: Exchange, outcome: bytes | ChiError) -> None:
+        def landed(exchange: Conversation, outcome: bytes | ChiError) -> None:
             self._landed(question, exchange, outcome)
 
-        self.counters["miner_requests", ""] += 1
+        def sent() -> None:
+            self.counters["miner_requests", ""] += 1
+
         self._sent = now
         if not question.shared:
             self._forget()
-        exchange = Exchange(self.name, question.key[0], self._sockets, landed, self._clock)
+        exchange = Conversation(
+            self.name,
+            question.key[0],
+            self._sockets,
+            landed,
+            dialect=self._dialect,
+            report=question.shared,
+            probe=question.probes,
+            knock=question.knock,
+            sent=sent,
+            clock=self._clock,
+        )
         question.exchanges.append(exchange)
         self._exchanges.append(exchange)
         if self._addresses:
@@ -274,7 +330,7 @@ class Miner:
                 self._addresses = result
                 exchange.connect(result)
 
-    def _landed(self, question: Question, exchange: Exchange, outcome: bytes | ChiError) -> None:
+    def _landed(self, question: Question, exchange: Conversation, outcome: bytes | ChiError) -> None:
         """Take what an exchange ended with; large replies are checked in a thread."""
         self._exchanges.remove(exchange)
         self._spent.append(exchange)
@@ -289,7 +345,8 @@ class Miner:
 
         def check() -> Outcome:
             try:
-                return read_reply(data, pretty)
+                reply = read_reply(data, pretty)
+                return reply._replace(translated=True) if exchange.translated else reply
             except ChiError as error:
                 return error
             except Exception:
@@ -301,7 +358,7 @@ class Miner:
         else:
             self._submit(check, lambda result: self._answer(question, exchange, result))
 
-    def _answer(self, question: Question, exchange: Exchange | None, outcome: Outcome) -> None:
+    def _answer(self, question: Question, exchange: Conversation | None, outcome: Outcome) -> None:
         """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
         asked = exchange.asked if exchange else None
         if exchange:
@@ -332,7 +389,7 @@ class Miner:
         if answers is self._answers:
             return
         self._answers = answers
-        self.on_change(answers, f"miner {self.name} answers" if answers else str(outcome))
+        self.on_change(answers, f"miner {self.name} {self.manner}" if answers else str(outcome))
 
     # What is held.
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from chi.bounds import MAX_BRACKETS, MAX_DEPTH
 from chi.errors import ChiError, quote
+from chi.miner import cgminer_text
 
 ESCAPED_BACKSLASH, ESCAPED_QUOTE, STATUS_KEY = "\ud800", "\ud801", "\ud802"
 ONE_KIND = bytes.maketrans(b"[{]}", b"(())")
@@ -28,30 +29,37 @@ NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class Reply(NamedTuple):
-    """A reply fit for a client: JSON in UTF-8, and the names of the repairs that made it so."""
+    """A reply fit for a client: JSON in UTF-8, by which repairs, and whether it was text."""
 
     body: bytes
     repairs: tuple[str, ...] = ()
+    translated: bool = False
 
 
 class NestingError(ValueError):
     """JSON nested deeper than any thread's stack is sure to bear."""
 
 
-def parse_json(data: bytes, parse_int: Callable[[str], Any] = float) -> Any:
+Pairs = list[tuple[str, Any]]
+
+
+def parse_json(
+    data: bytes, parse_int: Callable[[str], Any] = float, made: Callable[[Pairs], Any] | None = None
+) -> Any:
     """Return what strict JSON (RFC 8259, UTF-8) says; ValueError if it is not, NestingError beyond MAX_DEPTH.
 
-    Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits.
+    Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits. `made`
+    makes an object of its members, which may have one name several times; without it the last counts.
     """
     text = data.decode("utf-8")
     if _too_deep(text):
         raise NestingError(f"nested more than {MAX_DEPTH} levels deep")
-    return _decoder(parse_int).decode(text)
+    return _decoder(parse_int, made).decode(text)
 
 
 @functools.cache
-def _decoder(parse_int: Callable[[str], Any]) -> json.JSONDecoder:
-    return json.JSONDecoder(parse_constant=_no_constant, parse_int=parse_int)
+def _decoder(parse_int: Callable[[str], Any], made: Callable[[Pairs], Any] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_no_constant, parse_int=parse_int, object_pairs_hook=made)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -121,8 +129,22 @@ def read_reply(data: bytes, pretty: bool = False) -> Reply:
     except NestingError:
         raise ChiError("too-deep", limit=MAX_DEPTH) from None
     except ValueError as error:
-        reply = _repair(data, error)
-    return Reply(indent(reply.body), reply.repairs) if pretty else reply
+        reply = _translate(data) if cgminer_text.looks_like(data) else _repair(data, error)
+    return reply._replace(body=indent(reply.body)) if pretty else reply
+
+
+def _translate(data: bytes) -> Reply:
+    try:
+        return Reply(ENCODER.encode(cgminer_text.read_cgminer_text(data)).encode("ascii"), translated=True)
+    except ValueError as error:
+        raise ChiError("text-protocol", why=error) from None
+
+
+def read_json(data: bytes) -> Reply:
+    """As read_reply, but only what came as JSON; ChiError of text, of which the end cannot be told."""
+    if cgminer_text.looks_like(data):
+        raise ChiError("text-protocol", why="it may go on")
+    return read_reply(data)
 
 
 def _repair(data: bytes, error: ValueError) -> Reply:

@@ -16,5 +16,8 @@ REPORTS_BY_FIRMWARE = {
     "LuxOS": "atm events fans temps tempctrl power profiles limits groups frequencyget voltageget "
     "healthchipget healthctrl",
     "Sealminer": "summary stats pools version",
+    "Auradine": "fan temperature psu voltage frequency mode led ipreport asccount",
+    "TeamRedMiner": "summary2 devs2 pools2",
+    "cpuminer, ccminer": "summary threads pool histo hwinfo meminfo scanlog help",
 }
 REPORTS = frozenset(name for names in REPORTS_BY_FIRMWARE.values() for name in names.split())

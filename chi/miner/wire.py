@@ -20,7 +20,7 @@ from typing import Any
 from chi.bounds import LARGE, MAX_REPLY, MAX_REQUEST
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError
-from chi.miner.replies import ENCODER, parse_json, read_reply
+from chi.miner.replies import ENCODER, parse_json, read_json
 
 log = logging.getLogger("chi")
 
@@ -116,10 +116,14 @@ class Exchange:
 
     def finish(self, outcome: bytes | ChiError) -> None:
         """End the exchange with `outcome`; close() is left to the caller, for when the clients have it."""
+        self.detach()
+        self._landed(self, outcome)
+
+    def detach(self) -> None:
+        """Take nothing more from the connection, without an outcome."""
         if self._socket is not None:
             self._sockets.pop(self._socket.fileno(), None)
         self._finished = True
-        self._landed(self, outcome)
 
     # What wasyncore calls.
 
@@ -154,8 +158,8 @@ class Exchange:
         self.asked = self.heard = now
 
     def handle_read_event(self) -> None:
-        assert self._socket is not None
         while not self._finished:
+            assert self._socket is not None
             try:
                 chunk = self._socket.recv(LARGE)
             except BlockingIOError:
@@ -199,7 +203,7 @@ class Exchange:
         if len(self._data) > self._settled:
             self._settled = len(self._data)
             # Repairs of more would hold up the event loop.
-            self._finish_if(read_reply if len(self._data) <= LARGE else parse_json)
+            self._finish_if(read_json if len(self._data) <= LARGE else parse_json)
 
     def _finish_if(self, check: Callable[[bytes], object]) -> None:
         try:

@@ -20,6 +20,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
 from chi.bounds import (
     EVICT_AHEAD,
@@ -27,6 +28,7 @@ from chi.bounds import (
     LARGE,
     LINGER,
     MAX_BODY,
+    MAX_CHUNK_LINE,
     MAX_DESCRIPTORS,
     MAX_HEADER,
     SPARE_DESCRIPTORS,
@@ -34,6 +36,7 @@ from chi.bounds import (
 from chi.clock import Clock
 from chi.miner.asking import Client, Parked
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
+from chi.server.heads import Head, HeadError, tidy
 
 access_log = logging.getLogger("chi.access")
 PLAIN_PATH = re.compile(r"/[\w+.-]*", re.ASCII)
@@ -55,25 +58,57 @@ class Request(HTTPRequestParser):
     client: Client | None = None
     arrived = 0.0
     raw = b""
+    surplus = b""  # what came with it and is not of it: the next request, if it is pipelined
+
+    def __init__(self, adj: Adjustments) -> None:
+        super().__init__(adj)
+        self._head = Head(adj.max_request_header_size)
 
     def parse_header(self, header_plus: bytes) -> None:
         """As waitress, which lets some faults through: http://[/, a Content-Length of 5,000 digits."""
         try:
-            super().parse_header(header_plus)
+            super().parse_header(tidy(header_plus))
         except ValueError as error:
             raise ParsingError(str(error)[:60]) from None
         if not self.command:  # pragma: no cover - only waitress 2.1 gets here
             raise ParsingError("Start line is invalid")
 
     def received(self, data: bytes) -> int:
-        whole = not self.header_plus and self.body_rcv is None
-        count: int = super().received(data)
-        if self.completed:
-            self.arrived = self.adj.clock.now()
-            self.expect_continue = False  # there is nothing to go on with; waitress would wait for it
-            if whole and self.body_rcv is None:
-                self.raw = data[:count]
+        """Take `data` up to the end of the head, or all of it, where it ends the request."""
+        whole = not self._head
+        if self.body_rcv is None:
+            count = self._take_head(data)
+        else:
+            count = super().received(data[:MAX_CHUNK_LINE] if self.chunked else data)
+            self._check_chunks()
+        if not self.completed:
+            return count
+        self.arrived = self.adj.clock.now()
+        self.expect_continue = False  # there is nothing to go on with; waitress would wait for it
+        self.surplus = data[count:]
+        if whole and self.body_rcv is None:
+            self.raw = data[:count]
+        return len(data)
+
+    def _take_head(self, data: bytes) -> int:
+        try:
+            count = self._head.feed(data)
+        except HeadError as error:
+            self.error = (BadRequest if error.status == 400 else RequestHeaderFieldsTooLarge)(str(error))
+            self.completed = True
+            return len(data)
+        if not self._head:  # blank lines between requests
+            self.empty = self.completed = True
+        elif self._head.complete:
+            super().received(bytes(self._head))
         return count
+
+    def _check_chunks(self) -> None:
+        """Bound what waitress looks through again with each byte that comes."""
+        lines = (getattr(self.body_rcv, name, b"") for name in ("control_line", "trailer"))
+        if not self.completed and any(len(line) > MAX_CHUNK_LINE for line in lines):
+            self.error = BadRequest(f"A line between chunks has more than {MAX_CHUNK_LINE} bytes")
+            self.completed = True
 
 
 class Task(WSGITask):
@@ -164,13 +199,16 @@ class Channel(HTTPChannel):
 
     def service(self) -> None:
         """Answer the first of `requests`, or leave it parked."""
+        request = self.requests[0]
         if self.server.task_dispatcher.stopping:
-            self.requests[0].headers["CONNECTION"] = "close"  # as if the client had asked for it
+            request.headers["CONNECTION"] = "close"  # as if the client had asked for it
         try:
             super().service()
         except Parked:
             return
         self.began = self.adj.clock.now()
+        if request.surplus and self.connected:
+            self.received(request.surplus)
 
     def readable(self) -> bool:
         return bool(self.lingering or super().readable())

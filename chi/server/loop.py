@@ -25,7 +25,7 @@ from chi.sites import Sites
 
 log = logging.getLogger("chi")
 
-# These need no miner: they are answered first.
+# These need no miner: they are answered beside what does, in turn.
 OWN_PATHS = frozenset(
     {
         *("/healthz", "/history.json", "/access.json"),
@@ -50,6 +50,8 @@ class Loop:
         self.threads = Threads(settings.threads, self.wake)
         self.notifier = notifier
         self._timeout = settings.timeout
+        # Whose request is complete: what needs no miner, and everything else.
+        self._own: collections.deque[Channel] = collections.deque()
         self._ready: collections.deque[Channel] = collections.deque()
         self._clean_at = clock.now() + CLEAN_EVERY
         self._stopping, self._notified_stop = float("inf"), False
@@ -83,10 +85,7 @@ class Loop:
         """Take a channel whose next request is complete; it is answered after waitress's own turn."""
         request = channel.requests[0]
         request.client = Client(request.arrived, self._timeout, request.raw, lambda: self.resume(channel))
-        if request.path in OWN_PATHS:
-            self._ready.appendleft(channel)
-        else:
-            self._ready.append(channel)
+        self.resume(channel)
 
     def allows(self, address: str) -> bool:
         """Whether a client at this address may connect."""
@@ -101,7 +100,7 @@ class Loop:
 
     def resume(self, channel: Channel) -> None:
         """Have a channel's request answered, after those that are ready already."""
-        self._ready.append(channel)
+        (self._own if channel.requests[0].path in OWN_PATHS else self._ready).append(channel)
 
     def shutdown(self) -> None:
         """waitress's: there are no threads to end."""
@@ -122,18 +121,21 @@ class Loop:
         self.notifier.send("READY=1")
         timeout = 0.0
         while not self._drained():
-            wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
-            self.threads.deliver()
-            self._serve(self.clock.now() + SLICE)
-            now = self.clock.now()
-            if now >= self._clean_at:
-                self._clean(now)
-            timeout = min(self.sites.turn(now), self.notifier.ping(now))
-            if self.stopping:
-                timeout = TICK
-            if self._ready:
-                timeout = 0.0
+            timeout = self.turn(timeout)
         wasyncore.close_all(self.sockets)
+
+    def turn(self, timeout: float) -> float:
+        """Wait for events for at most `timeout` seconds, do what is due; return how long to wait next."""
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
+        self.threads.deliver()
+        self._serve(self.clock.now() + SLICE)
+        now = self.clock.now()
+        if now >= self._clean_at:
+            self._clean(now)
+        timeout = min(self.sites.turn(now), self.notifier.ping(now))
+        if self.stopping:
+            timeout = TICK
+        return 0.0 if self._own or self._ready else timeout
 
     def _clean(self, now: float) -> None:
         """Have each server close what is idle, late or lingers too long."""
@@ -142,15 +144,24 @@ class Loop:
             server.maintenance(now)
 
     def _serve(self, until: float) -> None:
-        while self._ready and self.clock.now() < until:
-            channel = self._ready.popleft()
-            try:
-                self._answer(channel)
-            except Exception:  # one fault must not end the service of all
-                log.exception("fault while answering a request")
-                channel.handle_close()
+        """Answer one request of each connection that is ready now; what it pipelines is for the next turn."""
+        own, ready = len(self._own), len(self._ready)
+        while (own or ready) and self.clock.now() < until:
+            if own:
+                own -= 1
+                self._answer(self._own.popleft())
+            if ready:
+                ready -= 1
+                self._answer(self._ready.popleft())
 
     def _answer(self, channel: Channel) -> None:
+        try:
+            self._answer_next(channel)
+        except Exception:  # one fault must not end the service of all
+            log.exception("fault while answering a request")
+            channel.handle_close()
+
+    def _answer_next(self, channel: Channel) -> None:
         if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
             channel.delayed = True
         elif not self.sites.ask_again(channel.requests[0].client):

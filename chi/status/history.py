@@ -23,7 +23,10 @@ SAMPLED = (
     "shares_stale",
 )
 # Commands of COMMANDS that tell none of them, nor which firmware it is
-NOT_SAMPLED = frozenset({"pools", "fans", "devdetails", "tunerstatus", "power"})
+NOT_SAMPLED = frozenset({
+    "fans", "fan", "devdetails", "tunerstatus", "power", "psu", "config", "events", "frequency", "ipreport",
+    "asccount",
+})  # fmt: skip
 SAMPLE_INTERVAL = 15.0  # seconds
 MAX_SAMPLES = 960  # longer histories have longer intervals: a plot shows no more
 

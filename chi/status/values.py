@@ -20,6 +20,8 @@ Reader = Callable[[Any], float | None]
 NUMBER = re.compile(r"\s*[-+]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,3})?\s*")
 # About 2**64, an unsigned -1: what counters say when nothing was counted (Best Share on Antminers).
 NOTHING = 1.8e19
+# The same in millions: a counter of megahashes that fell below 0.
+BELOW_NOTHING = 2**64 / 1e6
 MAX_TEXT = 200  # characters of a label
 MAX_ITEMS = 1000  # of a kind; a farm of USB sticks has hundreds
 
@@ -31,7 +33,9 @@ def number(value: Any) -> float | None:
     if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     # Comparing before float(), which refuses large integers; nan is neither above nor below.
-    return float(value) if -NOTHING < value < NOTHING else None
+    if not -NOTHING < value < NOTHING:
+        return None
+    return None if abs(value - BELOW_NOTHING) < BELOW_NOTHING * 1e-5 else float(value)
 
 
 def within(low: float, high: float = math.inf, factor: float = 1.0) -> Reader:
@@ -48,13 +52,29 @@ def within(low: float, high: float = math.inf, factor: float = 1.0) -> Reader:
 
 
 COUNT = within(0)
-RATES = {"M": within(0, factor=1e6), "G": within(0, factor=1e9), "T": within(0, factor=1e12),
-         "P": within(0, factor=1e15), "K": within(0, factor=1e3)}  # fmt: skip
 MEGAHERTZ = within(1, 1e5, 1e6)
 HERTZ = within(1e6, 1e11)
 RPM = within(0, 100_000)
 WATTS = within(0, 1e6)
+PERCENT = within(0, 100, 0.01)
 KELVIN_LIKE = within(-55, 250)  # what sensors can measure; Avalon says -273 for none
+
+QUANTITY = re.compile(r"\s*([-+]?[0-9]{1,40}(?:\.[0-9]{0,40})?)\s*[A-Za-z%(][A-Za-z%()/ ]{0,20}")
+
+
+def bare_number(value: Any) -> Any:
+    """Return a text without the unit after its number: "1600M", "3250 W", "1089.00 (AB)"."""
+    match = QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) < 100 else None
+    return match[1] if match else value
+
+
+def volts(value: Any) -> float | None:
+    """Read what a board gets, told in V, 10 mV or mV: of these, the one that a board can bear."""
+    found = number(bare_number(value))
+    return first(BOARD_VOLTS(found / unit) for unit in (1, 100, 1000)) if found else None
+
+
+BOARD_VOLTS = within(5, 30)
 
 
 def celsius(value: Any) -> float | None:
@@ -63,11 +83,16 @@ def celsius(value: Any) -> float | None:
 
 
 def hottest(value: Any) -> float | None:
-    """Read a temperature, or the highest of Bitmain's "45-47-60-62"."""
+    """Read a temperature, or the highest of Bitmain's "45-47-60-62" and of a text like "[65.21, 64.10]"."""
     if not isinstance(value, str):
         return celsius(value)
-    found = [celsius(part) for part in value[:MAX_TEXT].split("-")]
-    return highest(found)
+    several = value[:MAX_TEXT]
+    found = several.strip("[] ").split(",") if "," in several else SENSOR.findall(several)
+    return highest(celsius(part) for part in found)
+
+
+# In "2--1-20-22" a dash divides, and one after that is a sign.
+SENSOR = re.compile(r"(?:\A|-)\s*(-?[0-9]{1,4}(?:\.[0-9]{0,6})?)(?=\s*(?:-|\Z))")
 
 
 def text(value: Any) -> str | None:
@@ -77,6 +102,8 @@ def text(value: Any) -> str | None:
         return None if found is None else f"{found:g}"
     if not isinstance(value, str):
         return None
+    if value.isprintable():
+        return value[:MAX_TEXT].strip() or None
     # Lone surrogates are in no UTF-8 text, but JSON can escape them.
     clean = value[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
     return "".join(char if char.isprintable() else " " for char in clean).strip() or None
@@ -107,6 +134,23 @@ def read(entry: Entry, reader: Reader, *names: str) -> float | None:
     return first(reader(entry.get(name)) for name in names)
 
 
+def total(values: Iterable[float | None]) -> float | None:
+    """Return the sum of those that are there; None where there are none, or nothing but zeros."""
+    return sum(value for value in values if value is not None) or None
+
+
+def one_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of a temperature that it tells several times, the highest.
+
+    For json's object_pairs_hook: Hammer's miners have four sensors of a board under one name.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        heats = [(celsius(value), name) for name, value in pairs if name.startswith("temp")]
+        found.update((name, heat) for heat, name in sorted((heat or 0.0, name) for heat, name in heats))
+    return found
+
+
 def first(values: Iterable[float | None]) -> float | None:
     """Return the first that is there."""
     return next((value for value in values if value is not None), None)
@@ -115,31 +159,6 @@ def first(values: Iterable[float | None]) -> float | None:
 def highest(values: Iterable[float | None]) -> float | None:
     """Return the highest of those that are there."""
     return max((value for value in values if value is not None), default=None)
-
-
-RECENT_RATE = re.compile(r"([KMGTP])HS ([0-9]{1,4})s")
-
-
-def hashrate(entry: Entry) -> float | None:
-    """Return hashes/s over 5 s, else over the shortest time told.
-
-    The C miners name the field after their --log-interval: `MHS 5s`, `MHS 1s`, `MHS 20s`.
-    """
-    matches = filter(None, map(RECENT_RATE.fullmatch, entry))
-    found = {(int(match[2]), match[1]): RATES[match[1]](entry[match[0]]) for match in matches}
-    # MHS before KHS: sgminer tells both, and rounds the latter.
-    order = sorted(found, key=lambda key: (key[0] != 5, key[0], list(RATES).index(key[1])))
-    return first(found[key] for key in order)
-
-
-def average_hashrate(entry: Entry) -> float | None:
-    """Return hashes/s since the start: `MHS av` and its like."""
-    return first(RATES[unit](entry.get(f"{unit}HS av")) for unit in RATES)
-
-
-def hashes(entry: Entry) -> float | None:
-    """Return hashes since the start: `Total MH` and its like."""
-    return first(RATES[unit](entry.get(f"Total {unit}H")) for unit in RATES)
 
 
 def whole(value: Any) -> str:
@@ -168,8 +187,25 @@ def section(reply: Any, name: str) -> list[Entry]:
     found, message = reply.get(name), reply.get("Msg")
     if found is None and isinstance(message, Mapping):
         found = message.get(name, message if name in IN_MESSAGE else None)
+    if found is None:
+        return numbered(reply, name)
     entries = found if isinstance(found, list) else [found]
     return [entry for entry in entries if isinstance(entry, Mapping)][:MAX_ITEMS]
+
+
+# Sections that old firmware of Innosilicon's tells one by one: "POOL0":[…],"POOL1":[…]
+NUMBERED = {"POOLS": "POOL", "STATS": "STATS", "DEVS": "ASC"}
+
+
+def numbered(reply: Mapping[str, Any], name: str) -> list[Entry]:
+    """Return the objects of sections that are numbered, in their order."""
+    beginning = NUMBERED.get(name)
+    if beginning is None:
+        return []
+    places = [key for key in reply if key.startswith(beginning) and key[len(beginning) :].isdecimal()]
+    places.sort(key=lambda key: int(key[len(beginning) :][:9]))
+    found = (reply[key][:1] if isinstance(reply[key], list) else [reply[key]] for key in places[:MAX_ITEMS])
+    return [entry for entries in found for entry in entries if isinstance(entry, Mapping)]
 
 
 def only(reply: Any, name: str) -> Entry:

@@ -400,6 +400,23 @@ def scrape(rounds, requests):
     row("median scrape (bare: the miner's own reply)", *figures, "<= +2 ms", more <= 0.002)
 
 
+def turns(miner):
+    """The dearest turn of the event loop, over every shape of request in shapes.py."""
+    say("turns of the loop")
+    done = subprocess.run(
+        [sys.executable, "turns.py", str(miner)],
+        cwd=HERE,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    costs = sorted((seconds, shape) for shape, seconds in json.loads(done.stdout).items())
+    worst, shape = costs[-1]
+    what = f"CPU in one turn, {len(costs)} shapes of request"
+    row(what, "", "", milliseconds(worst), "<= 20 ms", worst <= 0.020)
+    row(f"  the dearest: {shape}")
+
+
 # What chi.app has for monitoring and the page, by name of class and function. Its import needs none of it.
 MONITORING = {
     "process_figures", "scrape_timeout", "accepted_age", "read_dashboard", "Monitor",
@@ -502,6 +519,7 @@ def main():
     scrape(10, 200 // scale)
     imports(15 if scale == 1 else 5)
     with peer() as miner:
+        turns(miner)
         start(miner, 15 if scale == 1 else 3)
         memory(miner, 20_000 // scale, 100_000 // scale)
 

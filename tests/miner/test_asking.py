@@ -186,7 +186,8 @@ def test_nothing_is_retried(serve: Callable[..., Chi], path: str, script: list[S
         chi = serve(miner.port, timeout=0.7)
         assert chi.get(path).status in (502, 504)
         settle(chi)
-        assert len(miner.requests) == 1
+        # A report that was answered with nothing is followed by a plain `summary`, which is another request.
+        assert [request for request in miner.requests if request != b"summary"] == miner.requests[:1]
 
 
 @pytest.mark.usefixtures("patience")
@@ -199,7 +200,7 @@ def test_a_failure_is_shared_like_a_reply(chi: Chi, miner: ScriptedMiner) -> Non
     others = arrive(chi, "/summary", 10)
     gate.set()
     assert [response.status for response in answers(first + others)] == [502] * 11
-    assert len(miner.requests) == 2
+    assert [request for request in miner.requests if request != b"summary"] == [b'{"command":"summary"}'] * 2
 
 
 class Switch:

@@ -473,18 +473,25 @@ def test_invalid_utf8_between_values(data: bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "STATUS=E,When=1700000000,Code=14,Msg=Invalid command,Description=cgminer 4.11.1|",
-        "STATUS=S,When=1,Code=11,Msg=Summary,Description=x|SUMMARY,Elapsed=22,MHS av=0.00|",
         "NAME=cpuminer-multi;VER=1.3.1;API=1.0;ALGO=scrypt;CPUS=4;KHS=3258.59;ACC=12;REJ=0;UPTIME=99|",
         "CPU=0;KHS=814.65|CPU=1;KHS=814.60|CPU=2;KHS=814.65|\n",
     ],
 )
 def test_text_protocol_reply(text: str) -> None:
-    """A reply in the API's text protocol is refused as what it is, and shown."""
+    """A reply in the text protocol of cpuminer and ccminer is refused here as what it is, and shown."""
     error = refusal(text.encode())
     assert error.name == "text-protocol"
     assert "text protocol" in str(error)
     assert text[:40] in str(error)
+
+
+def test_cgminers_own_text() -> None:
+    """A reply in the text form of cgminer's API is read as JSON, and said to be translated."""
+    reply = read_reply(b"STATUS=S,When=1,Code=11,Msg=Summary|SUMMARY,Elapsed=22,MHS av=0.00|", pretty=True)
+    assert reply.translated
+    assert json.loads(reply.body)["SUMMARY"] == [{"Elapsed": 22, "MHS av": 0}]
+    assert reply.body.count(b"\n") > 5
+    assert refusal(b"STATUS=S,When=1,Code=11,Msg=Sum").name == "text-protocol"
 
 
 @pytest.mark.parametrize(

@@ -447,12 +447,18 @@ FAILURES: dict[str, tuple[list[Step], int, str]] = {
     "a repairable reply, cut off": ([BAD_STATS[:-9]], 502, "cut off"),
     "plain text": ([b"Socket connect failed: Connection refused\n"], 502, "Socket connect failed"),
     "the reply to +": ([capture("+")], 502, "not JSON"),
-    "the text protocol": ([b"STATUS=E,When=1,Code=14,Msg=Invalid command,Description=x|\0"], 502, "STATUS=E"),
+    "half of cgminer's text": ([b"STATUS=E,When=1,Code=14,Msg=Invalid"], 502, "text protocol"),
+    "cpuminer's text": ([b"NAME=x;VER=1|\0"], 502, "NAME=x"),
     "binary": ([b"\x16\x03\x01\x02\xff\xfe"], 502, "not JSON"),
     "nested too deep": ([b"[" * 5000 + b"\0"], 502, "nested"),
     "nothing but white space": ([b" \n\0"], 502, "not JSON"),
     "nothing but urgent data": ([urgent], 502, "api-allow"),
 }
+
+
+# Where nothing came, a plain `summary` shows whether the miner speaks only text; else nothing is sent twice.
+NOTHING = {name for name, (_, _, told) in FAILURES.items() if told == "api-allow"}
+NOTHING |= {"only NUL", "only NUL, left open", "NUL before the reply"}
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -461,7 +467,9 @@ def test_failure(serve: Serve, miner: ScriptedMiner, failure: str) -> None:
     chi = serve(miner.port, timeout=25)
     miner.script, status, told = FAILURES[failure]
     assert told in failed(chi.get("/summary"), status)
-    assert len(miner.requests) == miner.connections == 1
+    wanted = [b'{"command":"summary"}'] + [b"summary"] * (failure in NOTHING)
+    assert miner.requests == wanted
+    assert miner.connections == len(wanted)
     recovers(chi, miner)
 
 

@@ -1022,6 +1022,22 @@ def test_system_without_ipv6_is_served_by_ipv4(monkeypatch: pytest.MonkeyPatch, 
         open_sockets(Settings(http_port=0, listen=("::1",)))
 
 
+@pytest.mark.parametrize("absent", ["192.0.2.1", "2001:db8::1"])
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_address_that_is_not_here_yet_leaves_the_others_served(
+    launch: Callable[..., Process], absent: str, first: bool
+) -> None:
+    """An address that the host does not have yet is bound all the same, and one line says so."""
+    hosts = (absent, "127.0.0.1") if first else ("127.0.0.1", absent)
+    chi = launch("-w", "0", listen=[word for host in hosts for word in ("--listen", host)])
+    chi.logged(f"WARNING {absent} is not an address of this host yet: it is served when it is\n")
+    assert chi.get("/healthz").status == 200
+    there = f"[{absent}]" if ":" in absent else absent
+    assert f"serving http://{there}:{chi.port} " in chi.log
+    assert chi.stop() == 0
+    assert chi.log.count(absent) == 2
+
+
 # --- What does not grow ---------------------------------------------------------------------------
 
 

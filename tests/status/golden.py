@@ -8,13 +8,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+from chi.miner.replies import parse_json, read_reply
 from chi.status.firmware import normalise
 from chi.status.history import SAMPLED, History
 from chi.status.model import Status
 from chi.status.prometheus import Own
+from chi.status.values import one_object
 
 GOLDEN = Path(__file__).parent.parent / "data" / "metrics"
 FIRMWARES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+RECORDED = GOLDEN.parent / "vendors"
+VENDORS = sorted(path.name for path in RECORDED.iterdir() if path.is_dir())
 NOW = 1_800_000_000.0  # the caller's clock in the golden files
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (\S+)')
@@ -24,6 +28,12 @@ def replies_of(firmware: str) -> dict[str, Any]:
     """The golden replies of a firmware, parsed, by command."""
     files = sorted((GOLDEN / firmware).glob("*.reply"))
     return {path.stem: json.loads(path.read_bytes().rstrip(b"\0")) for path in files}
+
+
+def vendor_replies(model: str) -> dict[str, Any]:
+    """The recorded replies of a model, repaired where they are not JSON, parsed as a scrape parses them."""
+    files = sorted((RECORDED / model).glob("*.json"))
+    return {path.stem: parse_json(read_reply(path.read_bytes()).body, made=one_object) for path in files}
 
 
 def own(**values: Any) -> Own:
@@ -56,9 +66,9 @@ def parse(exposition: bytes) -> dict[tuple[str, str], float]:
     return found
 
 
-def status(firmware: str) -> Status:
-    """The status that a firmware's golden replies tell."""
-    return normalise(replies_of(firmware), NOW)
+def status(model: str) -> Status:
+    """The status that golden replies tell, of a firmware or of a vendor's model."""
+    return normalise(vendor_replies(model) if model in VENDORS else replies_of(model), NOW)
 
 
 def one(**replies: Any) -> Status:

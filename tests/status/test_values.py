@@ -35,7 +35,8 @@ def test_numbers(value: Any, expected: float | None) -> None:
     ("field", "value", "expected"),
     [("KHS 5s", 3, 3e3), ("MHS 5s", "2.5", 2.5e6), ("GHS 5s", " 13815.68", 13_815_680_000_000),
      ("THS 5s", 1.5, 1.5e12), ("PHS 5s", 2, 2e15), ("MHS 1s", 1, 1e6), ("MHS 20s", 1, 1e6),
-     ("MHS 5s", -1, None), ("MHS 5s", "", None), ("HS 5s", 5, None), ("MHS 5m", 5, None),
+     ("MHS 5s", -1, None), ("MHS 5s", "", None), ("HS 5s", 5, None), ("MHS 5m", 5, 5e6),
+     ("MHS av", 5, 5e6), ("HS RT", 5, 5e6),
      ("MHS rolling", 5, None)],
 )  # fmt: skip
 def test_hashrate_units(field: str, value: Any, expected: float | None) -> None:

@@ -1,4 +1,7 @@
-"""What every miner with CGMiner's API tells: summary, version, pools, devices, fans of graphics cards."""
+"""What every miner with CGMiner's API tells: summary, version, pools and devices, and fans of graphics cards.
+
+The other families tell the same, and more; their readers add to this one's.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,24 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from chi.status.model import Device, Pool, Rig
+from chi.status.firmware.family import Family, Part, Told
+from chi.status.firmware.shares import COUNTED, agreed
+from chi.status.firmware.units import Units
+from chi.status.model import Device, Fan, Pool
 from chi.status.values import (
     ALIVE,
     COUNT,
+    RPM,
     YES_NO,
     Clock,
     Entry,
     Replies,
-    average_hashrate,
     celsius,
     envelope,
     first,
     flag,
-    hashes,
-    hashrate,
     named,
+    number,
     only,
     read,
     section,
@@ -30,42 +35,43 @@ from chi.status.values import (
     within,
 )
 
-# Attributes that a firmware tells wrongly. LuxOS: Total MH does not grow, it is MHS av.
-UNTRUSTED = {"luxos": frozenset({"hashes"})}
-
 RIG_FIELDS: dict[str, tuple[str, ...]] = {
-    "shares_accepted": ("Accepted",),
-    "shares_rejected": ("Rejected",),
-    "shares_stale": ("Stale",),
-    "difficulty_accepted": ("Difficulty Accepted",),
-    "difficulty_rejected": ("Difficulty Rejected",),
     "hardware_errors": ("Hardware Errors",),
     "blocks_found": ("Found Blocks",),
     "best_share": ("Best Share",),
     "uptime": ("Elapsed",),
 }
+POOL_COUNTS = {"shares_accepted": "Accepted", "shares_rejected": "Rejected", "shares_stale": "Stale"}
 
 
-def read_rig(replies: Replies, clock: Clock, known: str) -> Rig:
-    """Return what summary and version tell."""
-    summary = only(replies.get("summary"), "SUMMARY")
-    stats = next((entry for entry in read_stats(replies) if hashrate(entry) is not None), {})
-    values: dict[str, Any] = {name: read(summary, COUNT, *names) for name, names in RIG_FIELDS.items()}
-    values["hashes"] = None if "hashes" in UNTRUSTED.get(known, ()) else hashes(summary)
-    for name, reader in (("hashrate", hashrate), ("hashrate_average", average_hashrate)):
-        found = reader(summary)
+def read_counts(told: Told, pools: Sequence[Pool]) -> dict[str, float | None]:
+    """Return the counts of Rig, and the seconds in which they were counted."""
+    summary = told.summary
+    values = {name: read(summary, COUNT, *names) for name, names in RIG_FIELDS.items()}
+    if values["uptime"] is None:
+        values["uptime"] = first(COUNT(entry.get("Elapsed")) for entry in told.stats)
+    counted = {name: COUNT(summary.get(POOL_COUNTS[name])) for name in COUNTED}
+    return {**values, **agreed(counted, pools, not told.counts_in_pools)}
+
+
+def read_rates(told: Told, uptime: float | None) -> dict[str, float | None]:
+    """Return the rates of Rig, from summary or else from stats, and its hashes in `uptime` seconds."""
+    stats = next((entry for entry in told.stats if told.units.recent(entry) is not None), {})
+    values = {"hashes": told.units.hashes(told.summary, uptime), **told.units.windows(told.summary)}
+    for name, reader in (("hashrate", told.units.recent), ("hashrate_average", told.units.average)):
+        found = reader(told.summary)
         values[name] = reader(stats) if found is None else found
-    values["last_work"] = clock.time(summary.get("Last getwork"))
-    values["time"] = clock.present
-    if clock.present is not None and values["uptime"] is not None:
-        values["start_time"] = clock.present - values["uptime"]
-    values.update(read_identity(replies, summary))
-    return Rig(**values)
+    return values
 
 
-def read_stats(replies: Replies) -> list[Entry]:
-    """Return the objects of estats, which Avalon is asked for, or stats."""
-    return section(replies.get("estats"), "STATS") or section(replies.get("stats"), "STATS")
+def read_times(told: Told, uptime: float | None) -> dict[str, float | None]:
+    """Return the times of Rig."""
+    present = told.clock.present
+    return {
+        "time": present,
+        "start_time": present - uptime if present is not None and uptime is not None else None,
+        "last_work": told.clock.time(told.summary.get("Last getwork")),
+    }
 
 
 # A field of `version` with a version in it, and whose.
@@ -74,6 +80,8 @@ SOFTWARE = (
     ("BOSminer+", "BOSminer+"),
     ("BOSminer", "BOSminer"),
     ("BOSer", "BOSer"),
+    ("BDMiner", "BDMiner"),
+    ("GCMiner", "GCMiner"),
     ("BMMiner", "BMMiner"),
     ("CGMiner", "cgminer"),
     ("fw_ver", "btminer"),  # Whatsminer's get_version
@@ -82,12 +90,13 @@ SOFTWARE = (
 NAMED_MINER = re.compile(r"(sgminer|bfgminer) +(\S+)")
 
 
-def read_identity(replies: Replies, summary: Entry) -> dict[str, str | None]:
+def read_identity(
+    replies: Replies, summary: Entry, entry: Entry, stats: Sequence[Entry]
+) -> dict[str, str | None]:
     """Return software, version, api and model."""
-    entry = only(replies.get("version"), "VERSION") or only(replies.get("get_version"), "VERSION")
     software, version = read_software(replies, entry, summary)
     details = section(replies.get("devdetails"), "DEVDETAILS")
-    model = [entry.get("Type"), entry.get("PROD"), *(found.get("Type") for found in read_stats(replies)),
+    model = [entry.get("Type"), entry.get("PROD"), *(found.get("Type") for found in stats),
              *(found.get("Model") for found in details), summary.get("Miner Type")]  # fmt: skip
     return {
         "software": software,
@@ -95,6 +104,11 @@ def read_identity(replies: Replies, summary: Entry) -> dict[str, str | None]:
         "api": text(entry.get("API")) or text(entry.get("api_ver")),
         "model": next(filter(None, map(text, model)), None),
     }
+
+
+def read_version(replies: Replies) -> Entry:
+    """Return the object of version, or of Whatsminer's get_version."""
+    return only(replies.get("version"), "VERSION") or only(replies.get("get_version"), "VERSION")
 
 
 def read_software(replies: Replies, entry: Entry, summary: Entry) -> tuple[str | None, str | None]:
@@ -105,39 +119,63 @@ def read_software(replies: Replies, entry: Entry, summary: Entry) -> tuple[str |
     for name, software in SOFTWARE:
         if text(entry.get(name)):
             return software, text(entry[name])
-    descriptions = (text(envelope(reply).get("Description")) for reply in replies.values())
+    in_order = (replies.get("version"), replies.get("summary"), *replies.values())
+    descriptions = (text(envelope(reply).get("Description")) for reply in in_order)
     software, _, version = next(filter(None, descriptions), "").partition(" ")
     # Whatsminer: "whatsminer v1.1" is the API's version; the firmware's is in summary, in quotes of its own.
     told = (text(summary.get("Firmware Version")) or "").strip("'")
     return software or None, told or version or None
 
 
-POOL_COUNTS = {"shares_accepted": "Accepted", "shares_rejected": "Rejected", "shares_stale": "Stale"}
+# --- Pools ----------------------------------------------------------------------------------------
+
 # Bitmain has only the last; 0 is a pool that is not connected.
 SHARE_DIFFICULTY = ("Stratum Difficulty", "Work Difficulty", "Last Share Difficulty")
 CREDENTIALS = re.compile(r"(?<=://)[^/]*@|\A[^/]*@")
 
 
+def configured(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the pools that somebody configured: an empty slot has neither URL nor user, and is not alive."""
+
+    def empty(entry: Entry) -> bool:
+        nameless = "URL" in entry and not text(entry["URL"]) and not text(entry.get("User"))
+        return nameless and "Status" in entry and not flag(entry["Status"], ALIVE)
+
+    return [entry for entry in entries if not empty(entry)]
+
+
 def read_pools(entries: Sequence[Entry], clock: Clock) -> tuple[Pool, ...]:
     """Return the pools, in the miner's order."""
-    found = []
-    for name, entry in zip(named(entries, ("POOL",)), entries):
-        counts: dict[str, Any] = {name: COUNT(entry.get(told)) for name, told in POOL_COUNTS.items()}
-        url = text(entry.get("URL"))
-        found.append(
-            Pool(
-                pool=name,
-                url=CREDENTIALS.sub("", url) if url else None,
-                user=text(entry.get("User")),
-                alive=flag(entry.get("Status"), ALIVE),
-                active=flag(entry.get("Stratum Active"), YES_NO),
-                priority=COUNT(entry.get("Priority")),
-                last_share=read_last_share(entry, clock),
-                share_difficulty=read(entry, within(1e-12), *SHARE_DIFFICULTY),
-                **counts,
-            )
-        )
-    return tuple(found)
+    vendors = [is_vendors(entry) for entry in entries]
+    return tuple(
+        read_pool(name, entry, clock, vendor if any(vendors) else None)
+        for name, entry, vendor in zip(named(entries, ("POOL",)), entries, vendors)
+    )
+
+
+def is_vendors(entry: Entry) -> bool:
+    """Whether it is a pool at which the firmware's maker earns: Vnish says so in place of URL and user."""
+    return "devfee" in ((text(entry.get("URL")) or "").lower(), (text(entry.get("User")) or "").lower()) or (
+        number(entry.get("Type")) == 1
+    )
+
+
+def read_pool(name: str, entry: Entry, clock: Clock, vendor: bool | None) -> Pool:
+    """Return one pool."""
+    counts: dict[str, Any] = {name: COUNT(entry.get(told)) for name, told in POOL_COUNTS.items()}
+    url = text(entry.get("URL"))
+    return Pool(
+        pool=name,
+        url=CREDENTIALS.sub("", url) if url else None,
+        user=text(entry.get("User")),
+        alive=flag(entry.get("Status"), ALIVE),
+        active=flag(entry.get("Stratum Active"), YES_NO),
+        vendor=vendor,
+        priority=COUNT(entry.get("Priority")),
+        last_share=read_last_share(entry, clock),
+        share_difficulty=read(entry, within(1e-12), *SHARE_DIFFICULTY),
+        **counts,
+    )
 
 
 def read_last_share(entry: Entry, clock: Clock) -> float | None:
@@ -151,56 +189,48 @@ def last_shares(devices: Sequence[Entry], clock: Clock) -> list[float | None]:
     return [clock.time(entry.get("Last Share Time")) for entry in devices if COUNT(entry.get("Accepted"))]
 
 
-# Hashes that a share of difficulty 1 takes on average, by algorithm
-SHA256D, SCRYPT = 2.0**32, 2.0**16
-ENOUGH_SHARES = 20  # to take their own rate, where the difficulty is not told
+# --- Devices --------------------------------------------------------------------------------------
+
+DEVICE_KINDS = ("ASC", "PGA", "GPU", "CPU", "DEV")
 
 
-def share_interval(rig: Rig, pools: Sequence[Pool]) -> float | None:
-    """Return how many seconds a share takes on average: hashes for one, over hashes/s.
-
-    The difficulty is that of the pool in use; which algorithm it counts for, the shares so far tell.
-    """
-    rate, uptime, shares = rig.hashrate_average or rig.hashrate, rig.uptime or 0, rig.shares_accepted or 0
-    used = [pool for pool in pools if pool.active] or [pool for pool in pools if pool.alive]
-    asked = first(pool.share_difficulty for pool in used)
-    if asked is None:
-        return uptime / shares if shares >= ENOUGH_SHARES and uptime else None
-    if not rate:
-        return None
-    scrypt = 0 < rate * uptime < (rig.difficulty_accepted or 0) * 2.0**24
-    return COUNT(asked * (SCRYPT if scrypt else SHA256D) / rate)
-
-
-DEVICE_KINDS = ("ASC", "PGA", "GPU", "CPU")
-
-
-def read_devices(entries: Sequence[Entry], known: str) -> tuple[Device, ...]:
+def read_devices(entries: Sequence[Entry], units: Units, uptime: float | None) -> tuple[Device, ...]:
     """Return the devices: ASC0, PGA1, GPU0, in the miner's order."""
     numbered = [[kind + whole(entry[kind]) for kind in DEVICE_KINDS if kind in entry] for entry in entries]
     names = [next(iter(found), "") for found in numbered]
     if len({name for name in names if name[-1:].isdigit()}) != len(names):
         names = [f"DEV{place}" for place in range(len(entries))]
-    untrusted = UNTRUSTED.get(known, frozenset())
     return tuple(
         Device(
             device=name,
             name=text(entry.get("Name")),
             alive=flag(entry.get("Status"), ALIVE),
             enabled=flag(entry.get("Enabled"), YES_NO),
-            hashes=None if "hashes" in untrusted else hashes(entry),
-            hashrate=hashrate(entry),
-            temperature=celsius(entry.get("Temperature")),
+            hashes=units.hashes(entry, COUNT(entry.get("Device Elapsed")) or uptime),
+            hashrate=units.recent(entry),
+            temperature=read(entry, celsius, "Temperature", "temperature"),
             hardware_errors=COUNT(entry.get("Hardware Errors")),
         )
         for name, entry in zip(names, entries)
     )
 
 
-def gpu_fans(devices: Sequence[Entry]) -> list[tuple[str, Any]]:
-    """Return the fans of graphics cards (sgminer, old cgminer); all zeros where the driver tells nothing."""
-    return [
+# --- Fans -----------------------------------------------------------------------------------------
+
+SUMMARY_FAN = re.compile(r"Fan ?([0-9]{1,2})")
+
+
+def read_fans(told: Told) -> Part:
+    """Return the fans of graphics cards, and those that StrongU's miners tell in summary."""
+    matches = filter(None, map(SUMMARY_FAN.fullmatch, told.summary))
+    places = [(match[1], told.summary[match[0]]) for match in matches]
+    cards = [
         (f"GPU{whole(entry.get('GPU'))}", entry.get("Fan Speed"))
-        for entry in devices
+        for entry in told.devices
+        # all zeros where the driver tells nothing
         if whole(entry.get("GPU")) and celsius(entry.get("Temperature")) is not None
     ]
+    return Part(fans=[Fan(name, RPM(value)) for name, value in places or cards])
+
+
+FAMILY = Family("cgminer", ("version", "summary", "pools", "devs", "stats"), read_fans)

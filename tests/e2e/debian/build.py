@@ -12,7 +12,7 @@ import rootfs
 
 TREE = Path(__file__).resolve().parents[3]
 BUILDER = 1000  # a user as which packages are built: not root
-LONGEST = 600  # seconds that any of it may take
+LONGEST = 4 * 3600  # seconds: only so that nothing hangs for ever
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/nonexistent",
@@ -50,8 +50,8 @@ def copy_tree(target: Path) -> None:
 class BuildSystem:
     """A suite's root file system with the build dependencies, and nothing of the network but its own lo."""
 
-    def __init__(self, suite: str, folder: Path) -> None:
-        self.suite = suite
+    def __init__(self, suite: str, folder: Path, tree: Path) -> None:
+        self.suite, self.tree = suite, tree
         self.root = rootfs.unpack(rootfs.tarball(suite, "build"), folder / "build-root")
         subprocess.run(["mount", "-t", "proc", "proc", self.root / "proc"], check=True)
         self.upstream, self.version, self.epoch = changelog()
@@ -83,7 +83,7 @@ class BuildSystem:
         """Lay out the source package's parts in a folder inside; return the tree's folder."""
         folder = self.root / where.lstrip("/")
         tree = folder / f"chi-{self.upstream}"
-        copy_tree(tree)
+        shutil.copytree(self.tree, tree, symlinks=True)
         subprocess.run(
             [
                 "tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", f"--mtime=@{self.epoch}",
@@ -108,8 +108,8 @@ class BuildSystem:
             "lintian", "--pedantic", "--display-info", "--fail-on=error,warning",
             self.inside(changes),
         )  # fmt: skip
-        tags = sorted(set(re.findall(r"(?m)^([IP]): [^:]+: (\S+)", found)))
-        return f"no error, no warning; {', '.join(f'{kind}: {tag}' for kind, tag in tags) or 'nothing else'}"
+        assert not re.search(r"(?m)^[IP]: ", found), found
+        return "no tag that is not overridden with a reason"
 
     def piuparts(self, deb: Path) -> str:
         """Install, purge and so on, without a network, in a system that has the dependencies already."""

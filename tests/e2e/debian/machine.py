@@ -9,6 +9,11 @@ from pathlib import Path
 
 import rootfs
 
+LONGEST = 3600  # seconds: only so that nothing hangs for ever
+# What the container may do. Without BPF a unit's filters of addresses and ports silently do nothing.
+PRIVILEGED = ("--capability=CAP_BPF,CAP_PERFMON,CAP_NET_ADMIN", "--system-call-filter=bpf @keyring")
+# As an unprivileged container: no BPF, and no mount, so that systemd can make no sandbox.
+UNPRIVILEGED = ("--drop-capability=CAP_SYS_ADMIN", "--capability=CAP_NET_ADMIN")
 REBOOT = 133  # systemd-nspawn's exit status when the system inside asks for a reboot
 # What the user's shell has there.
 SHELL = {
@@ -21,7 +26,7 @@ SHELL = {
 }
 
 
-def wait_until(true: object, what: str, timeout: float = 30, pause: float = 0.05) -> float:
+def wait_until(true: object, what: str, timeout: float = LONGEST, pause: float = 0.05) -> float:
     """Wait until a function says so; return after how many seconds, AssertionError if it never does."""
     started = time.monotonic()
     while not true():
@@ -32,11 +37,12 @@ def wait_until(true: object, what: str, timeout: float = 30, pause: float = 0.05
 
 
 class Machine:
-    """`folder` is seen inside as /e2e."""
+    """`folder` is seen inside as /e2e; `may` is what it may do. One at a time."""
 
-    def __init__(self, suite: str, work: Path, folder: Path) -> None:
+    def __init__(self, suite: str, work: Path, folder: Path, may: tuple[str, ...] = PRIVILEGED) -> None:
         self.suite = suite
-        self.root = rootfs.unpack(rootfs.tarball(suite, "boot"), work / "boot-root")
+        self.root = rootfs.unpack(rootfs.tarball(suite, "boot"), work / f"boot-root-{len(may[0])}")
+        self._may = may
         self.ran: set[str] = set()  # the commands, as a user would type them
         self._folder = folder
         self._console = work / "console.log"
@@ -47,7 +53,7 @@ class Machine:
         subprocess.run(["mount", "-t", "cgroup2", "none", "/sys/fs/cgroup"], check=True)
         Path("/run/systemd").mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/systemd"], check=True)
-        self._cgroup.mkdir()
+        self._cgroup.mkdir(exist_ok=True)
         (self.root / "etc/hostname").write_text("rig\n", encoding="ascii")
         (self.root / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 rig\n", encoding="ascii")
         # No network, so no mirror either: what is installed must do with what is there.
@@ -62,8 +68,7 @@ class Machine:
                     "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}",
                     f"--machine=chi-{self.suite}", "--register=no", "--keep-unit", "--private-network",
                     "--console=pipe", "--resolv-conf=off", f"--bind-ro={self._folder}:/e2e",
-                    # Without these the BPF filters of a unit silently do nothing.
-                    "--capability=CAP_BPF,CAP_PERFMON,CAP_NET_ADMIN", "--system-call-filter=bpf @keyring",
+                    *self._may,
                 ],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console,
                 preexec_fn=lambda: (self._cgroup / "cgroup.procs").write_text("0"),
@@ -100,7 +105,7 @@ class Machine:
             "--root", "env", "--ignore-environment", "--chdir=/root", *inside, *arguments,
         ]  # fmt: skip
 
-    def run(self, line: str, check: bool = True, timeout: float = 120) -> str:
+    def run(self, line: str, check: bool = True, timeout: float = LONGEST) -> str:
         """Run a shell's command line inside; return what it prints; AssertionError if it fails."""
         self.ran.add(line)
         done = subprocess.run(
@@ -113,12 +118,16 @@ class Machine:
 
     def write(self, path: str, text: str) -> None:
         """Write a file inside."""
-        subprocess.run(self.command("sh", "-c", 'cat >"$0"', path), input=text, text=True, check=True)
+        self.write_bytes(path, text.encode())
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write a file inside, whatever is in it."""
+        subprocess.run(self.command("sh", "-c", 'cat >"$0"', path), input=data, check=True)
 
     def succeeds(self, line: str) -> bool:
         """Whether a shell's command line inside ends with exit status 0."""
         return not subprocess.run(
-            self.command("sh", "-c", line), stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+            self.command("sh", "-c", line), stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST
         ).returncode
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -131,7 +140,7 @@ class Machine:
         """Reboot it, as its user would."""
         assert self._nspawn is not None
         self.run("systemctl reboot", check=False)
-        status = self._nspawn.wait(60)
+        status = self._nspawn.wait(LONGEST)
         assert status == REBOOT, f"exit status {status}"
         return self.boot()
 
@@ -140,7 +149,7 @@ class Machine:
         if self._nspawn and self._nspawn.poll() is None:
             self.run("systemctl poweroff", check=False)
             try:
-                self._nspawn.wait(30)
+                self._nspawn.wait(300)
             except subprocess.TimeoutExpired:
                 self._nspawn.kill()
                 self._nspawn.wait()

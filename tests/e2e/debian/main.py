@@ -13,7 +13,8 @@ from report import Report
 
 def make_package(work: Path, suite: str, target: str) -> int:
     """Build, and put what was built into a folder."""
-    deb = build.BuildSystem(suite, work).build("/build/first")
+    build.copy_tree(work / "tree")
+    deb = build.BuildSystem(suite, work, work / "tree").build("/build/first")
     Path(target).mkdir(parents=True, exist_ok=True)
     shutil.copy(deb, target)
     print(Path(target) / deb.name)

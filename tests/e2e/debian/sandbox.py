@@ -42,7 +42,6 @@ SHOWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "SystemCallFilter=~@privileged @resources": ("privileged-call", ()),
     "RestrictAddressFamilies": ("netlink", ()),
     "SocketBindDeny": ("bind-low-port", ()),
-    "IPAddressDeny": ("public-address", ()),
 }
 # These go with another line, which shows nothing without them.
 TOGETHER = {
@@ -50,7 +49,6 @@ TOGETHER = {
     "SystemCallFilter=@system-service": ("SystemCallErrorNumber",),
     "SystemCallFilter=~@privileged @resources": ("SystemCallErrorNumber",),
     "SocketBindDeny": ("SocketBindAllow",),
-    "IPAddressDeny": ("IPAddressAllow",),
 }
 # What the container forbids by itself, so that nothing is seen of it.
 UNSEEN = {"ProtectClock": "the container cannot set the clock"}
@@ -67,17 +65,8 @@ cp /usr/bin/id /opt/chi-probe/id && chmod 4755 /opt/chi-probe/id
 touch /opt/chi-probe/owned && chown 1000:1000 /opt/chi-probe/owned
 touch /dev/chi-probe && echo probe >/dev/kmsg
 python3 -c 'import ctypes; assert ctypes.CDLL(None).shmget(0x636869, 4096, 0o1666) >= 0'
-ip address replace 192.168.77.1/32 dev lo
-ip address replace 203.0.113.1/32 dev lo
-systemd-run --quiet --unit=chi-probe-server python3 -c '
-import socket
-server = socket.create_server(("203.0.113.1", 9))
-while True:
-    server.accept()[0].close()
-'
 """
 CLEAN = """
-systemctl stop chi-probe-server
 rm -rf /opt/chi-probe /home/chi-probe /tmp/chi-probe /usr/lib/modules /dev/chi-probe /dev/kmsg
 """
 

@@ -248,7 +248,7 @@ class Service:
         return status
 
     def __enter__(self) -> Service:
-        self.logged(r"whoever reaches it gets")
+        self.logged(r"whoever reaches it .*gets")
         return self
 
     def __exit__(self, *_: Any) -> None:

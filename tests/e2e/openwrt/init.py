@@ -12,13 +12,16 @@ from device import HERE, PACKAGING, Device, Record
 
 ADDRESSES = "192.168.1.1 fd00:1::1"
 TOKEN = "correct-horse-battery"
+NETWORKS = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 fe80::/10 fc00::/7"
+PRIVATE = [f"--allow={network}" for network in NETWORKS.split()]
 DEFAULTS = [
-    "/usr/bin/python3", "/usr/lib/chi/chi-server",
-    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--timeout=4", "--threads=4",
-    "--max-age=0", "--history=60", "--read-only", "--log-level=info",
+    "/usr/bin/python3", "/usr/lib/chi/chi-server", "--service",
+    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--protocol=auto",
+    "--timeout=4", "--threads=4",
+    "--max-age=0", "--history=60", "--read-only", *PRIVATE, "--log-level=info",
     "--listen=192.168.1.1", "--listen=fd00:1::1",
 ]  # fmt: skip
-LISTS = ("report", "host", "cors_origin")
+LISTS = ("report", "host", "cors_origin", "allow")
 # Values that are good and bad: for chi-server, for the init script and for LuCI's page.
 VALUES = HERE / "values.json"
 ONCE_LOGGED = r"daemon\.err chi: [^\n]+\n"
@@ -120,6 +123,7 @@ class Init:
             "option timeout '1.5'": "--timeout=1.5",
             "option threads '64'": "--threads=64",
             "option max_age '0.5'": "--max-age=0.5",
+            "option protocol 'text'": "--protocol=text",
             "option log_level 'debug'": "--log-level=debug",
             "option metrics_pool_user 'on'": "--metrics-pool-user",
             "list cors_origin 'http://grafana.lan:3000'; list cors_origin 'https://[fd00::1]'":
@@ -148,6 +152,25 @@ class Init:
         assert "--read-only" not in self.start("option read_only '0'").command
         assert self.start("option interface 'lan guest'").all("trigger", "interface") == [["lan"], ["guest"]]
         return f"{len(rows) + 3} configurations"
+
+    def access(self) -> str:
+        """Nothing opens by itself: without read_only a token or `open` is needed; who may connect is said."""
+        for lost in ("", "option read_only '0'", "option raed_only '0'", "option open ''", "#"):
+            command = self.start(lost).command
+            assert command[2] == "--service", command
+            assert "--open" not in command
+            assert [word for word in command if word.startswith("--allow")] == PRIVATE, command
+        assert "--open" in self.start("option read_only '0'; option open '1'").command
+        for lines, wanted in (
+            ("list allow 'private'; list allow '100.64.0.0/10'", [*PRIVATE, "--allow=100.64.0.0/10"]),
+            ("list allow '192.168.1.7'", ["--allow=192.168.1.7"]),
+        ):
+            command = self.start(lines).command
+            assert [word for word in command if word.startswith("--allow")] == wanted, command
+        self._refused("option open '1'", "read_only 1 and open 1 contradict each other")
+        both = "option read_only '0'; option open '1'; option token_file '/etc/passwd'"
+        self._refused(both, "open 1 and token_file contradict each other")
+        return "9 configurations"
 
     def bad_values(self) -> str:
         """One line in the log; what runs goes on, and what does not run learns its triggers."""
@@ -232,7 +255,8 @@ class Init:
         return "and it starts when that is mended"
 
     def _refused(self, config: str | None, why: str, **given: Any) -> None:
-        self.start("", action="stop")
+        idle = self.device.root / "var/run/chi.idle"  # is there after a stop, see restarts()
+        idle.touch()
         stopped = self.start(config, **given)
         assert re.fullmatch(ONCE_LOGGED, stopped.log), (config, stopped.log)
         assert why in stopped.log, (config, stopped.log)
@@ -241,7 +265,7 @@ class Init:
         assert stopped.told, stopped.calls
         assert not stopped.all("open"), stopped.calls
         assert ["trigger", "config", "chi"] in stopped.calls, stopped.calls
-        self.start("")
+        idle.unlink()
         running = self.start(config, running=True, action="reload", **given)
         assert re.fullmatch(ONCE_LOGGED, running.log), (config, running.log)
         assert "goes on as it was" in running.log, running.log

@@ -16,11 +16,11 @@ sys.path.insert(0, str(HERE.parent / "debian"))
 from report import Report
 
 
-def main(folder: str) -> int:
-    """Return the exit status."""
+def main(folder: str, *words: str) -> int:
+    """Run the checks, or those whose name has one of the words; return the exit status."""
     work = Path(folder)
-    for words in ("link set lo up", "address add 192.168.1.1/24 dev lo", "address add fd00:1::1/64 dev lo"):
-        subprocess.run(["ip", *words.split()], check=True)
+    for command in ("link set lo up", "address add 192.168.1.1/24 dev lo", "address add fd00:1::1/64 dev lo"):
+        subprocess.run(["ip", *command.split()], check=True)
     (ipk,) = (work / "first").iterdir()
     device = Device(work / "root", ipk)
     package, init = Package(work, device, ipk), Init(device)
@@ -28,7 +28,8 @@ def main(folder: str) -> int:
     report = Report("openwrt")
     for subject in (package, init, serving):
         for name, member in vars(type(subject)).items():
-            if not name.startswith("_") and name != "start":
+            wanted = not words or any(word in name for word in words)
+            if wanted and not name.startswith("_") and name != "start":
                 report.check(f"{type(subject).__name__}: {member.__doc__}", getattr(subject, name))
     return report.end()
 

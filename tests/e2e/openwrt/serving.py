@@ -110,6 +110,42 @@ class Serving:
             assert ask("/summary", headers={"Host": "other.example.org"})[0] == 421
         return "IPv4 and IPv6"
 
+    def tentative(self) -> str:
+        """An IPv6 address that is tentative, as after each ifup: IPv4 is served meanwhile."""
+        late = "fd00:7::1"
+        for words in ("link add late type veth peer name peer", "link set peer up", "link set late up"):
+            subprocess.run(["ip", *words.split()], check=True)
+        record = self.init.start("", addresses=f"192.168.1.1 {late}")
+        subprocess.run(["ip", "address", "add", f"{late}/64", "dev", "late"], check=True)
+        with simulated_miner(), self.device.serve(record) as service:
+            service.logged(f"{late} is not an address of this host yet")
+            assert ask("/summary")[0] == 200
+            until = time.monotonic() + 30
+            while not self._answers(late):
+                assert time.monotonic() < until, "it is never served"
+                time.sleep(0.1)
+        subprocess.run(["ip", "link", "delete", "late"], check=True)
+        return "and IPv6 as soon as it is there"
+
+    def _answers(self, host: str) -> bool:
+        try:
+            return ask("/summary", host=host)[0] == 200
+        except OSError:
+            return False
+
+    def port_in_use(self) -> str:
+        """Another has the port: one line, then quiet; and chi serves when it is free."""
+        record = self.init.start("")
+        with socket.create_server(("192.168.1.1", 8080)) as taken:
+            service = self.device.serve(record)
+            service.logged("Address already in use; chi waits for it\n")
+            time.sleep(6)  # another look, of which nothing is told
+            taken.close()
+        with service, simulated_miner():
+            assert ask("/summary")[0] == 200
+        assert service.log.count("cannot serve") == 1, service.log
+        return "one line"
+
     def token(self) -> str:
         """With read_only 0 and a token."""
         record = self.init.start("option read_only '0'; option token_file '/etc/chi.token'")

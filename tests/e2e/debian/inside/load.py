@@ -1,6 +1,7 @@
-"""Four clients that ask for a report without a pause, two with a new connection each time, two with one kept.
+"""Clients that ask without a pause, that ask every second on one connection, and that take a second to ask.
 
-Prints the number of requests so far, a line every 0.1 s. Ends when standard input does, with a line of JSON.
+Prints the number of requests so far, a line every 0.1 s. Ends when standard input does, with a line of JSON:
+for each kind of client its requests, how many failed, the slowest and some reasons.
 """
 
 import http.client
@@ -10,13 +11,18 @@ import sys
 import threading
 import time
 
-CLIENTS = 4
 MOST_REASONS = 5
+PATIENCE = 120  # seconds: only so that nothing hangs for ever
+BODY = b'{"command":"summary"}'
 
 
-def ask(connection):
-    """Make one request; ValueError if the answer is not what it should be."""
-    connection.request("GET", "/summary/")
+def connect(port):
+    """Return a connection to chi."""
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+
+
+def read(connection):
+    """Read a response; ValueError if it is not what it should be."""
     response = connection.getresponse()
     body = response.read()
     if response.status != 200:
@@ -24,49 +30,87 @@ def ask(connection):
     json.loads(body)["SUMMARY"][0]["Elapsed"]
 
 
-def client(port, keep, done, stop, results):
+def ask(connection):
+    """Make one request."""
+    connection.request("GET", "/summary/")
+    read(connection)
+
+
+def ask_anew(connection):
+    """Make one request on a connection of its own."""
+    ask(connection)
+    connection.close()
+
+
+def poll(connection):
+    """Make one request, a second after the last."""
+    time.sleep(1)
+    ask(connection)
+
+
+def send_slowly(connection):
+    """Make one request whose body takes a second to be sent, on a connection of its own."""
+    connection.putrequest("POST", "/")
+    connection.putheader("Content-Length", str(len(BODY)))
+    connection.endheaders(BODY[:1])
+    for byte in BODY[1:]:
+        time.sleep(1 / len(BODY))
+        connection.send(bytes([byte]))
+    read(connection)
+    connection.close()
+
+
+# Each kind, and how many of it.
+KINDS = {"new": (ask_anew, 2), "kept": (ask, 2), "polling": (poll, 4), "slow": (send_slowly, 4)}
+
+
+def client(port, kind, done, stop, results):
     """Ask until told to stop; a request is failed if it is not answered, whatever the reason: no retry."""
-    failed, slowest, reasons = 0, 0.0, []
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    work = KINDS[kind][0]
+    end = {"kind": kind, "failed": 0, "slowest": 0.0, "reasons": []}
+    connection = connect(port)
     while not stop.is_set():
         started = time.monotonic()
         try:
-            ask(connection)
+            work(connection)
         except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
-            failed += 1
-            reasons.append(f"{'kept' if keep else 'new'} connection: {error!r}")
+            end["failed"] += 1
+            end["reasons"] = [*end["reasons"], repr(error)][:MOST_REASONS]
             connection.close()
-        slowest = max(slowest, time.monotonic() - started)
+        end["slowest"] = max(end["slowest"], time.monotonic() - started)
         done.value += 1
-        if not keep:
-            connection.close()
-    results.put((failed, slowest, reasons[:MOST_REASONS]))
+    results.put(end)
+
+
+def sum_up(ends, counts):
+    """Return what the clients of each kind saw."""
+    kinds = {}
+    for kind in KINDS:
+        of_kind = [end for end in ends if end["kind"] == kind]
+        kinds[kind] = {
+            "requests": sum(count.value for name, count in counts if name == kind),
+            "failed": sum(end["failed"] for end in of_kind),
+            "slowest": max(end["slowest"] for end in of_kind),
+            "reasons": [reason for end in of_kind for reason in end["reasons"]],
+        }
+    return kinds
 
 
 def main():
     """Run the clients."""
     stop, results = multiprocessing.Event(), multiprocessing.Queue()
-    counts = [multiprocessing.Value("L", 0, lock=False) for _ in range(CLIENTS)]
+    names = [kind for kind, (_, number) in KINDS.items() for _ in range(number)]
+    counts = [(kind, multiprocessing.Value("L", 0, lock=False)) for kind in names]
     clients = [
-        multiprocessing.Process(target=client, args=(int(sys.argv[1]), number % 2 == 1, count, stop, results))
-        for number, count in enumerate(counts)
+        multiprocessing.Process(target=client, args=(int(sys.argv[1]), kind, count, stop, results))
+        for kind, count in counts
     ]
     for each in clients:
         each.start()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     while not stop.wait(0.1):
-        print(sum(count.value for count in counts), flush=True)
-    ends = [results.get() for _ in clients]
-    print(
-        json.dumps(
-            {
-                "requests": sum(count.value for count in counts),
-                "failed": sum(end[0] for end in ends),
-                "slowest": max(end[1] for end in ends),
-                "reasons": [reason for end in ends for reason in end[2]],
-            }
-        )
-    )
+        print(sum(count.value for _, count in counts), flush=True)
+    print(json.dumps(sum_up([results.get() for _ in clients], counts)))
 
 
 if __name__ == "__main__":
