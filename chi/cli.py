@@ -76,6 +76,10 @@ def make_parser() -> argparse.ArgumentParser:
         ("check", "Ask the miner, say what is there, and exit: 0 if it answers, 1 if not"),
     ):
         parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+    parser.add_argument(
+        "--record", metavar="FOLDER", default=argparse.SUPPRESS,
+        help="Save the miner's replies in a new folder, for bug reports: without what tells who owns it",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -119,6 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from chi import oneshot  # here, as most who start chi never ask for it
 
         return oneshot.check(settings, policy)
+    if hasattr(arguments, "record"):
+        from chi import oneshot
+
+        return oneshot.record(settings, arguments.record)
     try:
         listening = find_sockets(settings)
     except OSError as error:

@@ -1,11 +1,15 @@
-"""What asks once and ends: --check.
+"""What asks once and ends: --check and --record.
 
-Comes in: Settings and a Policy. Goes out: words on standard output and an exit status.
+Comes in: Settings, and a Policy or a folder. Goes out: words on standard output, the folder with the replies
+of a scrape in it, and an exit status.
 """
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
+from pathlib import Path
 from typing import Any
 
 from waitress import wasyncore
@@ -24,6 +28,11 @@ from chi.settings import Settings
 
 def ask_once(settings: Settings, command: str, dialect: Dialect) -> Any:
     """Return the miner's reply to the report `command`, parsed; ChiError if there is none."""
+    return parse_json(read_reply(ask_bytes(settings, command, dialect)).body)
+
+
+def ask_bytes(settings: Settings, command: str, dialect: Dialect) -> bytes:
+    """Return the miner's reply to the report `command` as it sends it, without its NUL; ChiError if none."""
     outcomes: list[bytes | ChiError] = []
     sockets: dict[int, Any] = {}
     name = host_and_port(settings.api_host, settings.api_port)
@@ -45,7 +54,7 @@ def ask_once(settings: Settings, command: str, dialect: Dialect) -> Any:
     exchange.close()
     if isinstance(outcomes[0], ChiError):
         raise outcomes[0]
-    return parse_json(read_reply(outcomes[0]).body)
+    return outcomes[0]
 
 
 def check(settings: Settings, policy: Policy) -> int:
@@ -82,3 +91,64 @@ def describe_pools(settings: Settings, dialect: Dialect) -> str:
         return str(error)
     alive = sum(pool.get("Status") == "Alive" for pool in pools)
     return f"{alive} of {len(pools)} alive"
+
+
+# --- --record -------------------------------------------------------------------------------------
+
+
+def record(settings: Settings, folder: str) -> int:
+    """Save each reply of a scrape in a new folder, fit for a bug report; return the exit status."""
+    try:
+        os.mkdir(folder, 0o700)
+    except OSError as error:
+        print(f"chi-server: error: cannot make the folder {folder}: {error.strerror}", file=sys.stderr)
+        return 1
+    found = scrape(settings)
+    if not any(found.values()):
+        os.rmdir(folder)
+        where = host_and_port(settings.api_host, settings.api_port)
+        print(f"chi-server: error: the miner at {where} does not answer", file=sys.stderr)
+        return 1
+    for command, reply in redacted({name: reply for name, reply in found.items() if reply}).items():
+        save(Path(folder) / f"{command}.json", reply)
+        print(f"{folder}/{command}.json: {len(reply)} bytes")
+    silent = [command for command, reply in found.items() if not reply]
+    print(f"no reply to: {', '.join(silent)}" if silent else "every command was answered")
+    print("users, passwords, hosts, addresses and serial numbers are replaced; look through it all the same")
+    return 0
+
+
+def scrape(settings: Settings) -> dict[str, bytes]:
+    """Return what the miner replies to each command of a scrape; empty where it does not."""
+    from chi.status import firmware, values
+
+    found: dict[str, bytes] = {}
+    parsed: dict[str, Any] = {}
+    dialect = Dialect(settings.protocol)
+    while (command := firmware.next_request(parsed, refused={"any"})) is not None:  # one by one
+        try:
+            found[command] = ask_bytes(settings, command, dialect)
+            parsed[command] = parse_json(read_reply(found[command]).body, made=values.one_object)
+        except ChiError:
+            found.setdefault(command, b"")
+            parsed[command] = None
+        if not any(found.values()):
+            break  # nobody is there: asking for more would take a --timeout each
+    return found
+
+
+def redacted(replies: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the replies with what tells who owns the miner replaced, alike in all of them."""
+    from chi.status.redact import Redactor
+
+    redactor = Redactor()
+    for reply in replies.values():
+        redactor.learn(reply)
+    return {command: redactor.clean(reply) for command, reply in replies.items()}
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write a new file that its owner alone may read; no link is followed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)

@@ -25,7 +25,7 @@ from chi import __version__, cli
 from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
-from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, Step, capture, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
@@ -102,6 +102,7 @@ GOOD = [
     (["--access-log"], {"access_log": True}),
     (["--demo"], {}),
     (["--check"], {}),
+    (["--record", "folder"], {}),
 ]
 
 
@@ -441,6 +442,63 @@ def test_demo_serves_a_simulated_miner(chi_server: Callable[..., Process]) -> No
     assert chi.get("/readyz").status == 200
     assert chi.stop() == 0
     assert "Traceback" not in chi.log
+
+
+# --- --record -------------------------------------------------------------------------------------
+
+PRIVATE = {
+    "version": b'{"STATUS":[{"STATUS":"S","Description":"cgminer 4.9.0"}],"VERSION":[{"CGMiner":"4.9.0"}]}',
+    "summary": b'{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":5,}]}',
+    "pools": b'{"STATUS":[{"STATUS":"S"}],"POOLS":[{"URL":"stratum+tcp://eu.mypool.org:3333",'
+    b'"User":"bc1qmywallet.attic"}]}',
+    "stats": b'{"STATS":[{"MAC":"d4:33:b2:5d:e0:56","Note":"mypool eu.mypool.org bc1qmywallet"}]}',
+}
+
+
+def test_record(miner: ScriptedMiner, tmp_path: Path) -> None:
+    """Each reply of a scrape is a file for its owner alone, as it was sent but for what is private."""
+    def script(request: bytes) -> list[Step]:
+        return [PRIVATE.get(json.loads(request)["command"], DENIED.rstrip(b"\0")) + b"\0"]
+
+    miner.script = script
+    done = run("--record", str(tmp_path / "new"), "-p", str(miner.port))
+    assert (done.returncode, done.stderr) == (0, "")
+    files = {path.name: path for path in (tmp_path / "new").iterdir()}
+    assert sorted(files) == ["devs.json", "pools.json", "stats.json", "summary.json", "version.json"]
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert files["summary.json"].read_bytes() == PRIVATE["summary"]
+    text = b"".join(path.read_bytes() for path in files.values()).decode()
+    for secret in ("mypool.org", "bc1qmywallet", "attic", "d4:33"):
+        assert secret not in text
+    assert miner.commands == ["version", "summary", "pools", "devs", "stats"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "broken link"])
+def test_record_needs_a_new_folder(miner: ScriptedMiner, tmp_path: Path, kind: str) -> None:
+    """What is there already is not touched, and the miner is not asked; no link is followed."""
+    place, other = tmp_path / "there", tmp_path / "other"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("mine")
+    else:
+        if kind == "link":
+            other.mkdir()
+        place.symlink_to(other)
+    done = run("--record", str(place), "-p", str(miner.port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"chi-server: error: cannot make the folder \S+: File exists\n", done.stderr)
+    assert miner.requests == []
+    assert not other.exists() or not list(other.iterdir())
+
+
+def test_record_without_a_miner(tmp_path: Path) -> None:
+    """Where nobody answers there is no folder, and it says so."""
+    done = run("--record", str(tmp_path / "new"), "-p", str(free_port()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "does not answer" in done.stderr
+    assert not (tmp_path / "new").exists()
 
 
 # --- --check --------------------------------------------------------------------------------------
