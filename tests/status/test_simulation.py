@@ -1,4 +1,4 @@
-"""Weeks of simulated miners: how often something is told that is not, and whether what is wrong is told in time.
+"""Weeks of simulated miners: how often something is told that is not, and whether what is wrong is, in time.
 
 CHI_LIVES=20 simulates that many times as much; docs/verdict.md has the rates that were found so.
 """
@@ -49,7 +49,7 @@ HARMLESS = ("restart", "clock forward", "clock back", "small difficulty")
 UNTOLD = {  # what a firmware's shape cannot show
     "hot": lambda life: not any(each.chip_temperature for each in life.shape.chains),
     "fan": lambda life: not any(each.speed for each in life.shape.fans[:1]),
-    "errors": lambda life: life.shape.rig.hardware_errors is None or life.shape.rig.difficulty_accepted is None,
+    "errors": lambda life: None in (life.shape.rig.hardware_errors, life.shape.rig.difficulty_accepted),
     "stales": lambda life: life.shape.rig.shares_stale is None,
 }
 
@@ -76,7 +76,7 @@ def lives(days: float) -> list[Life]:
 
 
 def test_false_alarms() -> None:
-    """Of miners that are well, whatever their pools, clocks and restarts do: none of what is bad, in weeks."""
+    """Of miners that are well, whatever their pools, clocks and restarts do: nothing bad, in weeks."""
     days = 1.0 if LIVES == 1 else 14.0
     alarms: Counter[str] = Counter()
     seconds = 0.0
