@@ -273,7 +273,9 @@ class Clock(NamedTuple):
         return self.present - (hours * 3600 + minutes * 60 + seconds)
 
 
-ISO_8601 = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?Z?")
+ISO_8601 = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?Z?"
+)
 DAYS_TO_1970 = 719_468  # from 1 March of the year 0
 
 

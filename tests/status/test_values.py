@@ -163,7 +163,8 @@ def test_start_time(when: Any, now: float | None, start: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["1970-01-01T00:00:00Z", "2025-10-12T03:33:14Z", "2024-02-29 23:59:59", "2000-03-01T12:00:00.250Z"]
+    "told",
+    ["1970-01-01T00:00:00Z", "2025-10-12T03:33:14Z", "2024-02-29 23:59:59", "2000-03-01T12:00:00.250Z"],
 )
 def test_time_of_an_event(told: str) -> None:
     """As ISO 8601 has it, in UTC."""
