@@ -167,8 +167,8 @@ class History:
             return {"time": int(epoch), **told, "samples": bins.to_json(now, epoch)}
         samples: dict[str, list[float | None]] = {"time": [int(epoch - now + then) for then in self._times]}
         for name, column in self._columns.items():
-            told = rounded if column.typecode == "f" else exact
-            samples[name] = [None if math.isnan(value) else told(value) for value in column]
+            short = rounded if column.typecode == "f" else exact
+            samples[name] = [None if math.isnan(value) else short(value) for value in column]
         return {
             "time": int(epoch),
             "minutes": self.minutes,

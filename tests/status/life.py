@@ -18,6 +18,7 @@ from tests.status.golden import status
 DIFF1 = 2.0**32  # hashes of a share of difficulty 1
 NOISE = 0.12  # of the hashrate over 5 s
 REJECTED, STALE = 0.004, 0.002  # of the shares of a miner that is well
+SPANS = ("1m", "5m", "15m", "24h")  # of averages
 ERRORS = 2e-5  # hardware errors, of the results
 
 
@@ -180,8 +181,14 @@ class Life:
             "difficulty_accepted": counts["difficulty"],
             "last_share": None if self.last_share < -1e9 else self.last_share + self.clock,
             "share_interval": self.difficulty * DIFF1 / average if average else None,
-            "power": 3000.0 + self.rng.gauss(0, 50),
+            "power": 3000.0 + self.rng.gauss(0, 50), "power_limit": 3100.0, "state": self.state(),
+            "hashrate_expected": self.rate,
+            **{f"hashrate_{span}": self.rate * speed * self.rng.gauss(1, 0.03) for span in SPANS},
         }  # fmt: skip
+
+    def state(self) -> str:
+        """What it says that it does."""
+        return "mining" if self.speed() else "sleeping" if self.has("sleeping") else "starting"
 
     def pool(self, place: int, pool: Pool, active: str) -> Pool:
         """A pool: the first is in use, or with its failover the second."""
