@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from chi import __version__
 from chi.access import Policy
@@ -31,6 +31,9 @@ from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import CONTRADICTIONS, Settings
 from chi.sites import Sites, places_of
+
+if TYPE_CHECKING:
+    from chi.demo import DemoMiner
 
 log = logging.getLogger("chi")
 
@@ -127,9 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level=settings.log_level.upper())
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
-    demo = hasattr(arguments, "demo")
+    demo = start_demo(settings) if hasattr(arguments, "demo") else None
     if demo:
-        settings = start_demo(settings)
+        settings = dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])
     if hasattr(arguments, "check"):
         from chi import oneshot  # here, as most who start chi never ask for it
 
@@ -145,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         why = f"{error.strerror}{hint.format(port=settings.http_port)}"
         print(f"chi-server: error: cannot serve on {settings.serving_on}: {why}", file=sys.stderr)
         return status
-    loop = build(settings, policy, listening, at_root=demo or names_root(arguments))
+    loop = build(settings, policy, listening, at_root=bool(demo) or names_root(arguments))
+    if demo and settings.history and settings.protocol != "text":
+        remember_demo(loop, demo)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     signal.signal(signal.SIGHUP, lambda *_: loop.reload())
@@ -213,8 +218,8 @@ def build(
     return loop
 
 
-def start_demo(settings: Settings) -> Settings:
-    """Start a simulated miner on a free port; return the settings that lead to it."""
+def start_demo(settings: Settings) -> DemoMiner:
+    """Start a simulated miner on a free port, and return it."""
     try:
         from chi.demo import DemoMiner
         from chi.demo_text import TextMiner
@@ -223,4 +228,15 @@ def start_demo(settings: Settings) -> Settings:
 
     demo = TextMiner() if settings.protocol == "text" else DemoMiner()
     demo.start()
-    return dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])
+    return demo
+
+
+def remember_demo(loop: Loop, demo: DemoMiner) -> None:
+    """Give chi a day of the simulated miner, as if it had watched."""
+    from chi.demo import past
+    from chi.status.model import Rig, Status
+
+    now, site = loop.clock.now(), loop.sites.root
+    assert site is not None
+    for ago, values in past(demo.console.rig):
+        site.monitor.history.add(now - ago, Status(Rig(**values)))

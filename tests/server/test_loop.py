@@ -381,7 +381,6 @@ def test_request_that_hangs_alone_is_no_change_of_the_miner(
 
 MISFORTUNES: tuple[list[Step], ...] = (
     [b"\xff\xfe\0"],
-    [b"STATUS=E,Code=14|\0"],
     [b'{"STATUS":['],
     [b'{"STATUS":[', RESET],
     [b"[" * 50_000],
