@@ -19,7 +19,7 @@ from chi import __version__
 from chi.access import Policy
 from chi.errors import DENIALS, ChiError, quote
 from chi.figures import counted, process_figures
-from chi.miner.replies import ENCODER, Reply, indent, parse_json
+from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
 from chi.pages import FAVICON, MANIFEST, confirmation, page, read_dashboard
 from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
@@ -65,6 +65,9 @@ def read_input(environ: dict[str, Any]) -> bytes:
 
 def read_body(body: bytes) -> Plan:
     """Return what a body asks for: the API's own request, in JSON."""
+    body = body.removeprefix(BOM)
+    if not body.strip():
+        raise ChiError("bad-body", why="it is empty")
     try:
         members = parse_json(body, parse_int=int)
     except ValueError as error:
