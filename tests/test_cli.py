@@ -353,9 +353,10 @@ def test_port_in_use_ends_what_is_not_procds(
     if notify:
         monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = Settings(http_port=taken.getsockname()[1], listen=("127.0.0.1",), service=service)
-        assert cli.find_sockets(settings) == []
-    assert capsys.readouterr().err.endswith(": Address already in use\n")
+        port = taken.getsockname()[1]
+        options = ["-w", str(port), "--listen", "127.0.0.1", *(["--service"] if service else [])]
+        assert cli.main(options) == 1
+    assert f"cannot serve on port {port} of 127.0.0.1: Address already in use" in capsys.readouterr().err
 
 
 def test_second_chi_on_a_port_ends(chi_server: Callable[..., Process]) -> None:

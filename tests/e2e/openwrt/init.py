@@ -16,7 +16,8 @@ NETWORKS = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.
 PRIVATE = [f"--allow={network}" for network in NETWORKS.split()]
 DEFAULTS = [
     "/usr/bin/python3", "/usr/lib/chi/chi-server", "--service",
-    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--protocol=auto", "--timeout=4", "--threads=4",
+    "--http_port=8080", "--api_host=127.0.0.1", "--api_port=4028", "--protocol=auto",
+    "--timeout=4", "--threads=4",
     "--max-age=0", "--history=60", "--read-only", *PRIVATE, "--log-level=info",
     "--listen=192.168.1.1", "--listen=fd00:1::1",
 ]  # fmt: skip
