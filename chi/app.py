@@ -21,7 +21,7 @@ from chi.access import Policy
 from chi.errors import DENIALS, ChiError, quote
 from chi.figures import counted, process_figures
 from chi.miner.asking import Miner
-from chi.miner.replies import ENCODER, Reply, indent, parse_json
+from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
 from chi.monitor import Monitor
 from chi.pages import FAVICON, MANIFEST, confirmation, page, read_page
@@ -68,6 +68,9 @@ def read_input(environ: dict[str, Any]) -> bytes:
 
 def read_body(body: bytes) -> Plan:
     """Return what a body asks for: the API's own request, in JSON."""
+    body = body.removeprefix(BOM)
+    if not body.strip():
+        raise ChiError("bad-body", why="it is empty")
     try:
         members = parse_json(body, parse_int=int)
     except ValueError as error:

@@ -87,6 +87,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def suggestion(parser: argparse.ArgumentParser, unknown: str) -> str:
+    """Return which option may have been meant, in words; empty if none is near."""
+    import difflib  # here, as only who has misspelt needs it
+    import re
+
+    options = re.findall(r"--[a-z_-]+", parser.format_usage())
+    near = difflib.get_close_matches(unknown.partition("=")[0].lower(), options, 1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near and unknown.startswith("--") else ""
+
+
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """Return what the parsed command line says; ValueError says what is wrong with it."""
     values: dict[str, Any] = {}
@@ -102,7 +112,9 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings, Policy]:
     """Return what the command line says; SystemExit 2 where it is wrong."""
     parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(parser, unknown[0])}")
     try:
         settings = read_settings(arguments)
         places_of(settings)

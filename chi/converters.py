@@ -55,6 +55,10 @@ def word_or_any(text: str) -> str:
 
 def host_or_address(text: str) -> str:
     """Convert for argparse a host name or an IP address; IPv6 with or without a zone, without brackets."""
+    with_port = re.fullmatch(r"([^:]+|\[.*\]):([0-9]+)", text)
+    if with_port:
+        name, port = with_port[1].strip("[]"), with_port[2]
+        raise argparse.ArgumentTypeError(f"{text!r} has a port, which goes to -p: -a {name} -p {port}")
     if not (is_ip6(text) if ":" in text else is_ip4(text) or is_name(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a host name or an IP address")
     return text

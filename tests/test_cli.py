@@ -219,6 +219,35 @@ def test_unknown_option_ends_the_start(capsys: pytest.CaptureFixture[str], argum
     assert value in line
 
 
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("--read-onyl", "--read-only"), ("--timout=3", "--timeout"), ("--READ-ONLY", "--read-only"),
+        ("--tokenfile", "--token-file"), ("--chek", "--check"), ("--acess-log", "--access-log"),
+        ("--xyz", ""),
+    ],
+)  # fmt: skip
+def test_misspelt_option_suggests_the_right_one(
+    capsys: pytest.CaptureFixture[str], argument: str, meant: str
+) -> None:
+    """What is nearly an option is told which; what is near none is not."""
+    line = complaint(capsys, argument)
+    assert f"{argument}; did you mean {meant}? (see" in line if meant else "did you mean" not in line
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("192.168.1.5:4028", "-a 192.168.1.5 -p 4028"),
+        ("rig.lan:4029", "-a rig.lan -p 4029"),
+        ("[fe80::1%eth0]:4028", "-a fe80::1%eth0 -p 4028"),
+    ],
+)
+def test_port_of_the_miner_has_its_option(capsys: pytest.CaptureFixture[str], value: str, told: str) -> None:
+    """Who gives the port with the host is told where it goes."""
+    assert f"has a port, which goes to -p: {told} (see" in complaint(capsys, "-a", value)
+
+
 @pytest.mark.parametrize("arguments", [("--http", "8080"), ("-w", "web"), ("--log-level",), ("--private",)])
 def test_real_process_says_one_line_and_ends_with_2(arguments: tuple[str, ...]) -> None:
     """The real process says no more than that line, and its status is 2."""
@@ -598,6 +627,20 @@ CHECKS = {
     "version unknown": ({"version": capture("nonsense")}, 0, ["unknown software, API unknown\n"]),
     "version odd": ({"version": b"[1]\0"}, 0, ["unknown software, API unknown\n"]),
     "API alone": ({"version": envelope(VERSION=[{"API": "3.7"}])}, 0, ["unknown software, API 3.7\n"]),
+    "BFGMiner": (
+        {"version": capture("version", "bfgminer-5.5.0")},
+        0,
+        [" answers: BFGMiner 5.5.0, API 3.1\n"],
+    ),
+    "Antminer": (
+        {
+            "version": envelope(
+                VERSION=[{"BMMiner": "2.0.0", "API": "3.1", "Miner": "26", "Type": "Antminer S9"}]
+            )
+        },
+        0,
+        [" answers: BMMiner 2.0.0 on Antminer S9, API 3.1\n"],
+    ),
     "garbage": ({"version": b"garbage\0"}, 1, ["Miner:  The miner's reply is not JSON"]),
     "cgminer's text": (
         {"version": b"STATUS=S,When=1|VERSION,CGMiner=4.11.1,API=3.7|\0"},
@@ -622,6 +665,34 @@ def test_check_says_what_is_there(
     if expected:
         assert text.count("\n") == 1
         assert len(miner.requests) == 1 + (replies["version"] == b"")  # in text as well, if nothing came
+
+
+ODD = r"\u001b]0;owned\u0007\u001b[2J\r\n\u009b31m\u202e\ud800\udfff\udc80" + "x" * 5000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        '{"STATUS":[{"STATUS":"S","Description":"ODD"}],"VERSION":[{"CGMiner":"ODD","API":"ODD","PROD":"AvalonODD"}]}',
+        '{"STATUS":[{"STATUS":"S"}],"VERSION":[{"ODD":"ODD","API":' + "9" * 5000 + "}]}",
+        "STATUS=E,When=1,Code=14,Msg=ODD|",
+        "ODD",
+    ],
+)
+def test_check_prints_only_what_is_printable(
+    miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch, version: str, encoding: str
+) -> None:
+    """Whatever a miner says of itself, a terminal gets short lines of printable characters."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    odd = version.replace("ODD", ODD)
+    plain = odd.encode().decode("unicode_escape").encode("utf-8", "surrogatepass")
+    for reply in (odd.encode(), plain):
+        miner.script = like("cgminer-4.11.1", version=reply + b"\0", pools=reply + b"\0")
+        status, text = check("-p", str(miner.port))
+        assert status in (0, 1)
+        assert all(line.isprintable() and len(line) < 300 for line in text.split("\n"))
+        assert text.startswith("Miner:  ")
 
 
 def test_check_of_no_miner() -> None:

@@ -29,6 +29,9 @@ ONE_KIND = bytes.maketrans(b"[{]}", b"(())")
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
+BOM = b"\xef\xbb\xbf"  # which .NET and PowerShell put before UTF-8
+# What may follow a whole reply and tells nothing: "} and ]}, and the ,"id":1} of a request answered twice.
+TAIL = re.compile(r'(?:"id"\s*+:\s*+[0-9]++|[\x00-\x20\]},"])*+')
 # Makes an object of its members, as json's object_pairs_hook; dict will do.
 Made = Callable[[list[tuple[str, Any]]], Any]
 
@@ -50,6 +53,14 @@ class Reply:
         return parse_json(self.body, made=made) if self.value is None else self.value
 
 
+class TailError(ValueError):
+    """JSON with something after its end: the `value`, the text of it, and what comes then."""
+
+    def __init__(self, value: Any, whole: str, tail: str) -> None:
+        self.value, self.whole, self.tail = value, whole, tail
+        super().__init__(f"it goes on after its end, with {quote(tail)}")
+
+
 class NestingError(ValueError):
     """JSON nested deeper than any thread's stack is sure to bear."""
 
@@ -60,10 +71,13 @@ def parse_json(data: bytes, parse_int: Callable[[str], Any] = float, made: Made 
     Integers become floats unless `parse_int` says otherwise: int() refuses more than 4,300 digits. `made`
     makes an object of its members, which may have one name several times; without it the last counts.
     """
-    text = data.decode("utf-8")
+    text = data.decode("utf-8").strip(" \t\n\r")
     if _too_deep(text):
         raise NestingError(f"nested more than {MAX_DEPTH} levels deep")
-    return _decoder(parse_int, made).decode(text)
+    value, end = _decoder(parse_int, made).raw_decode(text)
+    if end < len(text):
+        raise TailError(value, text[:end], text[end:])
+    return value
 
 
 @functools.cache
@@ -135,24 +149,33 @@ def read_reply(data: bytes, pretty: bool = False, made: Made | None = None) -> R
 
     With `made` it has the value as well, each object made of its members by that.
     """
+    repairs = ["byte-order-mark"] if data.startswith(BOM) else []
+    data = data.removeprefix(BOM)
     try:
-        reply = read_valid(data, made)
+        reply = _read(data, repairs, made)
     except NestingError:
         raise ChiError("too-deep", limit=MAX_DEPTH) from None
     except ValueError as error:
-        reply = _translate(data) if cgminer_text.looks_like(data) else _repair(data, error, made)
+        reply = _translate(data) if cgminer_text.looks_like(data) else _repair(data, error, repairs, made)
     return indented(reply) if pretty else reply
 
 
 def read_valid(data: bytes, made: Made | None = None) -> Reply:
     """Return the miner's reply if it is valid JSON as it is; ValueError if it is not."""
-    return Reply(data, value=_value(data, made))
-
-
-def _value(data: bytes, made: Made | None) -> Any:
-    """Return the value of valid JSON if that is wanted: it may take twenty times as much room."""
     value = parse_json(data, made=made)
-    return value if made else None
+    # The value may take twenty times as much room: it is kept for whom wants it.
+    return Reply(data, value=value if made else None)
+
+
+def _read(data: bytes, repairs: list[str], made: Made | None) -> Reply:
+    """Return the reply if it is valid JSON, but for a tail that tells nothing; ValueError if it is not."""
+    try:
+        return replace(read_valid(data, made), repairs=tuple(dict.fromkeys(repairs)))
+    except TailError as error:
+        if not isinstance(error.value, dict) or TAIL.fullmatch(error.tail) is None:
+            raise
+        repairs = [*repairs, "tail"]
+        return Reply(error.whole.encode(), tuple(dict.fromkeys(repairs)), value=error.value if made else None)
 
 
 def _translate(data: bytes) -> Reply:
@@ -169,9 +192,8 @@ def read_json(data: bytes, made: Made | None = None) -> Reply:
     return read_reply(data, made=made)
 
 
-def _repair(data: bytes, error: ValueError, made: Made | None) -> Reply:
+def _repair(data: bytes, error: ValueError, repairs: list[str], made: Made | None) -> Reply:
     """Return `data`, no JSON because of `error`, with the repairs that make it so; ChiError if none do."""
-    repairs: list[str] = []
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -183,7 +205,10 @@ def _repair(data: bytes, error: ValueError, made: Made | None) -> Reply:
     if structure.count("{") > structure.count("}"):
         structure, strings = _split(_sub("joined-sections", JOINED_SECTIONS, "},{", text, repairs))
     if structure.count('"') != len(strings):  # the last string has no end
-        raise _explain(data, error)
+        if TAIL.fullmatch(strings[-1]) is None:
+            raise _explain(data, error)
+        structure, strings = structure + strings[-1], strings[:-1]
+        repairs.append("tail")
     for name, pattern, fix in STRUCTURE_REPAIRS:
         structure = _sub(name, pattern, fix, structure, repairs)
     structure = _match_brackets(structure, repairs)
@@ -197,7 +222,7 @@ def _repair(data: bytes, error: ValueError, made: Made | None) -> Reply:
         body = _join(structure, contents.split('"') if strings else []).encode("utf-8")
         if len(body) > MAX_PRETTY:  # an escape has six characters
             raise ChiError("reply-too-large", limit=MAX_REPLY)
-        return Reply(body, tuple(dict.fromkeys(repairs)), value=_value(body, made))
+        return _read(body, repairs, made)
     except ValueError:
         raise _explain(data, error) from None
 
@@ -249,6 +274,8 @@ def _explain(data: bytes, error: ValueError) -> ChiError:
         return ChiError("text-protocol", why=quote(text))
     if not text.startswith(("{", "[")):
         return ChiError("not-json", why=f"it begins with {quote(text)}")
+    if isinstance(error, TailError):
+        return ChiError("not-json", why=error)
     structure, strings = _split(text)
     opened = structure.count("{") + structure.count("[") - structure.count("}") - structure.count("]")
     if structure.count('"') != len(strings) or opened > 0:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chi.errors import ChiError
-from chi.miner import asking, wire
+from chi.miner import replies
 from chi.miner.wire import Exchange
 from chi.monitor import LOOK, PROBE_AFTER
 from chi.server.threads import Threads
@@ -89,7 +89,7 @@ def fault(*_: object) -> Any:
 
 # What fails, and what a client of /stats gets then: the reply where the fault is not on its way.
 FAULTS: dict[str, tuple[Callable[[Chi], Any], str, int]] = {
-    "reading a reply": (lambda chi: wire, "read_reply", 500),
+    "reading a reply": (lambda chi: replies, "_repair", 500),
     "noting how the miner is": (lambda chi: chi.miner, "_note", 500),
     "holding a reply": (lambda chi: chi.miner, "_hold", 500),
     "telling of the miner": (lambda chi: chi.miner, "on_change", 200),
@@ -115,7 +115,6 @@ def test_a_fault_ends_nothing(
     where, what, status = FAULTS[name]
     with monkeypatch.context() as patch:
         patch.setattr(where(chi), what, fault)
-        patch.setattr(asking, "read_reply", wire.read_reply)
         response = chi.get("/stats")
         assert (response.status, "RuntimeError: a fault" in caplog.text) == (status, True), response.body
     alive(chi, miner)

@@ -286,6 +286,11 @@ REPAIRABLE: dict[str, tuple[bytes | str, Any, tuple[str, ...]]] = {
         parsed({"NOTIFY": [{"NOTIFY": 0}]}),
         ("extra-bracket",),
     ),
+    "a byte order mark (.NET)": (
+        "\ufeff" + whole('"a":1'),
+        parsed({"a": 1}),
+        ("byte-order-mark",),
+    ),
     "several faults at once": (
         whole('"STATS":[,{"Type":"S\'9","t":nan,}{"Path":"C:\\data\n"}]]', 70, "it\\'s"),
         parsed({"STATS": [{"Type": "S'9", "t": None}, {"Path": "C:\\data\n"}]}, 70, "it's"),
@@ -335,7 +340,43 @@ def test_every_repair_has_a_row() -> None:
         "joined-sections",
         "array-of-members",
         "extra-bracket",
+        "byte-order-mark",
     }
+
+
+TAILS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
+    "a brace after the end": (
+        whole('"a":1') + "}",
+        parsed({"a": 1}),
+        ("tail",),
+    ),
+    "a quote and a brace after the end": (
+        whole('"a":1') + '"}\n',
+        parsed({"a": 1}),
+        ("tail",),
+    ),
+    "the end twice, as BFGMiner's second answer to one request": (
+        whole('"a":1') + ',"id":1}',
+        parsed({"a": 1}),
+        ("tail",),
+    ),
+    "a tail, a byte order mark and another fault": (
+        "\ufeff" + whole('"a":[nan,]') + '"}',
+        parsed({"a": [None]}),
+        ("byte-order-mark", "tail", "not-a-number", "trailing-comma"),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", TAILS)
+def test_tail(row: str) -> None:
+    """What follows a whole reply and tells nothing is left out, by name."""
+    text, expected, repairs = TAILS[row]
+    reply = read_reply(text.encode())
+    assert strict(reply.body) == strict(json.dumps(expected).encode())
+    assert set(reply.repairs) == set(repairs)
+    assert read_reply(reply.body) == Reply(reply.body)
+    assert strict(read_reply(text.encode(), pretty=True).body) == strict(reply.body)
 
 
 STATUS = '{"STATUS":"S","When":1700000000,"Code":11,"Msg":"Summary","Description":"x 1"}'
@@ -434,9 +475,7 @@ BROKEN = {
     "a raw control character between values": '{"STATUS":\x01[]}',
     "a form feed between values": '{"STATUS":\x0c[]}',
     "a no-break space between values": '{"STATUS":\u00a0[]}',
-    "a byte order mark": "\ufeff" + whole('"a":1'),
     "garbage after the end": whole('"a":1') + "garbage",
-    "a brace after the end": whole('"a":1') + "}",
     "a second reply after the first": whole('"a":1') * 2,
     "a number with a leading zero": whole('"a":012'),
     "a number with a sign": whole('"a":+1'),
@@ -462,6 +501,17 @@ def test_broken_reply(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         strict(BROKEN[name].encode())
     assert refusal(BROKEN[name].encode()).name in ("not-json", "cut-off")
+
+
+@pytest.mark.parametrize("tail", ["garbage", '"garbage', "{", '{"STATUS":[]}', '"}x', "null", "[1]", "\\"])
+@pytest.mark.parametrize("body", [whole('"a":1'), whole('"a":[1,]')])
+def test_more_after_the_end(body: str, tail: str) -> None:
+    """What goes on after its end, and may tell something there, is refused as that: nothing was cut off."""
+    error = refusal((body + tail).encode())
+    assert error.name in ("not-json", "cut-off")
+    if ",]" not in body:
+        assert error.name == "not-json"
+        assert f"after its end, with {json.dumps(tail)}" in str(error)
 
 
 @pytest.mark.parametrize("data", [b'{"a":\xff}', b'\xff{"a":1}', b'{"a":1}\xc3', b'{"a":tr\xc3\xbce}'])

@@ -507,6 +507,22 @@ def test_deadline(serve: Serve, miner: ScriptedMiner, silence: str) -> None:
     recovers(chi, miner)
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/summary", "The miner did not answer within 0.3 s."),
+        ("/status.json", "The miner did not answer within 0.3 s."),
+        ("/restart", "The miner did not answer within 0.3 s. The command may have been carried out."),
+    ],
+)
+def test_a_timeout_says_what_may_have_happened(
+    serve: Serve, miner: ScriptedMiner, path: str, told: str
+) -> None:
+    """Only a command may have been carried out; a report has changed nothing."""
+    miner.script = [HOLD]
+    assert failed(serve(miner.port, timeout=0.3).get(path), 504) == told
+
+
 def test_text_on_a_connection_left_open(serve: Serve, miner: ScriptedMiner) -> None:
     """What is no JSON and has no end may become some: it is waited for, and not taken for a reply."""
     chi = serve(miner.port, timeout=0.8)
@@ -727,7 +743,9 @@ def test_deadline_of_looking_up(
     chi = serve_name(serve, monkeypatch, names, timeout=0.8)
     names.gate.clear()
     response, took = timed(chi)
-    failed(response, 504)
+    message = failed(response, 504)
+    assert "The name of the miner's host miner.example:4028 could not be looked up within 0.8 s" in message
+    assert "Nothing was sent" in message
     assert 0.75 < took < 0.8 + LATE
     assert chi.get("/healthz").status == 200
     names.gate.set()
@@ -804,10 +822,10 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
 
 
 def test_deadline_of_connecting(serve: Serve, crowd: Crowd) -> None:
-    """A connection that does not come about is a 504 at the deadline."""
+    """A connection that does not come about is a 504 at the deadline, and nothing was sent."""
     chi = serve(crowd.port, timeout=0.8)
-    response, took = timed(chi)
-    assert "within 0.8 s" in failed(response, 504)
+    response, took = timed(chi, "/restart")
+    assert "did not accept a connection within 0.8 s. Nothing was sent." in failed(response, 504)
     assert 0.75 < took < 0.8 + LATE
 
 
