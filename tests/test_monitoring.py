@@ -292,7 +292,7 @@ def templates(name: str) -> list[str]:
 
 
 def test_json_readers_read_what_there_is() -> None:
-    """Every member of /status.json that Home Assistant and Uptime Kuma read exists."""
+    """Every member of /status.json that Home Assistant reads exists."""
     names = {kind: {field.name for field in dataclasses.fields(found)} for kind, found in CLASSES.items()}
     read = []
     for template in templates("home-assistant.yaml"):
@@ -300,17 +300,16 @@ def test_json_readers_read_what_there_is() -> None:
         for kind in re.findall(r"get\('(pools|fans)', \[\]\)", template):
             found = re.findall(r"attribute='(\w+)'|selectattr\('(\w+)'\)", template)
             read += [(kind, "".join(each)) for each in found]
-    text = (MONITORING / "uptime-kuma.md").read_text(encoding="utf-8")
-    read += re.findall(r"\b(rig)\.(\w+)", text)
     assert len(read) > 15
     for kind, name in read:
         assert name in names[kind], (kind, name)
 
 
-def test_uptime_kuma_knows_the_limit() -> None:
-    """Its query has the limit of the verdict."""
+def test_uptime_kuma_has_codes_of_the_verdict() -> None:
+    """Each code in a query is one that there is."""
     text = (MONITORING / "uptime-kuma.md").read_text(encoding="utf-8")
-    assert re.findall(r"rig\.temperature\) >= (\d+)", text) == [f"{PROBLEMS['too-hot/chip'].limit:g}"]
+    used = set(re.findall(r'"([a-z-]+)" in verdict\.problems\.code', text))
+    assert {"sleeping"} < used <= {code_of(key) for key in PROBLEMS}
 
 
 def test_home_assistant_holds_while_chi_cannot_be_reached() -> None:
