@@ -21,6 +21,7 @@ from chi.errors import DENIALS, ChiError, quote
 from chi.figures import counted, process_figures
 from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
+from chi.monitor import Found
 from chi.pages import FAVICON, MANIFEST, confirmation, page, read_dashboard
 from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
 from chi.settings import Settings
@@ -164,16 +165,17 @@ class Handlers:
         client = bottle.request.environ["chi.client"]
         limit = scrape_timeout(bottle.request.environ)
         client.deadline = min(client.deadline, client.arrived + limit)
-        status: Any = None
-        commands: dict[str, bool] = {}
+        found = Found(client.arrived, None, {})
         with contextlib.suppress(ChiError):  # which Miner has counted
-            status, commands = self._monitor.scrape(client)
+            found = self._monitor.status(client)
         figures = {**counted(self._counters), **process_figures()}
         took = self._clock.now() - client.arrived
-        own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
-        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user, self._monitor.verdict)
+        own = prometheus.Own(__version__, scrape_duration=took, commands=found.commands, **figures)
+        body = prometheus.prometheus(
+            found.status, own, self._settings.metrics_pool_user, self._monitor.verdict
+        )
         headers = [("Content-Type", prometheus.CONTENT_TYPE), *JSON_HEADERS[1:]]
-        return bottle.HTTPResponse(body, 200, headers)
+        return self._aged(bottle.HTTPResponse(body, 200, headers), found)
 
     def status(self) -> bottle.HTTPResponse:
         """GET /status.json: the miner's state, alike for every firmware."""
@@ -181,14 +183,11 @@ class Handlers:
         from chi.status.model import to_json
 
         environ = bottle.request.environ
-        status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
+        found = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
         now, epoch = self._clock.now(), self._clock.epoch()
-        told = {**to_json(status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
-        response = self._document(told)
-        if age >= 1:
-            response.set_header("Age", str(int(age)))
-        return response
+        told = {**to_json(found.status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
+        return self._aged(self._document(told), found)
 
     def history(self) -> bottle.HTTPResponse:
         """GET /history.json: what the miner told in the last minutes, or a day. It is not asked."""
@@ -260,6 +259,13 @@ class Handlers:
         if not self._policy.cors(environ):  # else headers are missing as well
             client.forwarded = (plan.request, pretty)
         return respond(self._miner.ask(client, plan.request, pretty, shared=report))
+
+    def _aged(self, response: bottle.HTTPResponse, found: Found) -> bottle.HTTPResponse:
+        """Say how old it is, where it is not of this moment."""
+        age = self._clock.now() - found.asked
+        if found.asked < bottle.request.environ["chi.client"].arrived and age >= 1:
+            response.set_header("Age", str(int(age)))
+        return response
 
     def _document(self, value: Any) -> bottle.HTTPResponse:
         """What chi tells itself, as JSON."""

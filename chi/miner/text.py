@@ -341,4 +341,3 @@ def _reply(
 
 def _error(replied: Replied, code: int, message: str) -> Entry:
     return _reply(replied, code, message, {}, [], "E")
-

@@ -126,8 +126,7 @@ class Init:
             "option protocol 'text'": "--protocol=text",
             "option log_level 'debug'": "--log-level=debug",
             "option metrics_pool_user 'on'": "--metrics-pool-user",
-            "list cors_origin 'http://grafana.lan:3000'; list cors_origin 'https://[fd00::1]'":
-                "--cors-origin=http://grafana.lan:3000 --cors-origin=https://[fd00::1]",
+            "list cors_origin 'http://grafana.lan:3000'; list cors_origin 'https://[fd00::1]'": "--cors-origin=http://grafana.lan:3000 --cors-origin=https://[fd00::1]",
             "option api_host 'fe80::1%br-lan'": "--api_host=fe80::1%br-lan",
             "option history '0'": "--history=0",
             "option history '1440'": "--history=1440",
@@ -218,7 +217,7 @@ class Init:
         rows = {
             "option http_port 9000 x y": "too many arguments: option http_port 9000 x y",
             "option api_host 'rig; option api_port '1'": "EOF with unterminated ': option api_host 'rig",
-            "option api_host \"rig": "EOF with unterminated \": option api_host \"rig",
+            'option api_host "rig': 'EOF with unterminated ": option api_host "rig',
             "optoin http_port '9000'": "invalid command: optoin http_port '9000'",
             "option http-port '9000'": "invalid character in name field: option http-port '9000'",
             "option": "insufficient arguments: option",
