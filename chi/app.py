@@ -23,7 +23,7 @@ from chi.figures import counted, process_figures
 from chi.miner.asking import Miner
 from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
-from chi.monitor import Monitor
+from chi.monitor import Found, Monitor
 from chi.pages import FAVICON, MANIFEST, confirmation, page, read_page
 from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
 from chi.settings import Settings
@@ -190,16 +190,14 @@ class Handlers:
             return self._exposition(prometheus.own_families(prometheus.Own(__version__, **figures)))
         limit = scrape_timeout(bottle.request.environ)
         client.deadline = min(client.deadline, client.arrived + limit)
-        status: Any = None
-        commands: dict[str, bool] = {}
+        found = Found(client.arrived, None, {})
         with contextlib.suppress(ChiError):  # which Miner has counted
-            status, commands = site.monitor.scrape(client)
+            found = site.monitor.status(client)
         took = self._clock.now() - client.arrived
-        own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
+        own = prometheus.Own(__version__, scrape_duration=took, commands=found.commands, **figures)
         users = self._settings.metrics_pool_user
-        return self._exposition(
-            prometheus.prometheus(status, own, users, site.monitor.verdict, whole=not site.name)
-        )
+        told = prometheus.prometheus(found.status, own, users, site.monitor.verdict, whole=not site.name)
+        return self._aged(self._exposition(told), found)
 
     def _exposition(self, body: bytes) -> bottle.HTTPResponse:
         from chi.status.prometheus import CONTENT_TYPE
@@ -212,14 +210,11 @@ class Handlers:
         from chi.status.model import to_json
 
         environ = bottle.request.environ
-        status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
+        found = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
         now, epoch = self._clock.now(), self._clock.epoch()
-        told = {**to_json(status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
-        response = self._document(told)
-        if age >= 1:
-            response.set_header("Age", str(int(age)))
-        return response
+        told = {**to_json(found.status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
+        return self._aged(self._document(told), found)
 
     def history(self) -> bottle.HTTPResponse:
         """GET /history.json: what the miner told in the last minutes, or a day. It is not asked."""
@@ -322,6 +317,13 @@ class Handlers:
             client.forwarded = (plan.request, pretty)
         return respond(self._miner.ask(client, plan.request, pretty, shared=report))
 
+    def _aged(self, response: bottle.HTTPResponse, found: Found) -> bottle.HTTPResponse:
+        """Say how old it is, where it is not of this moment."""
+        age = self._clock.now() - found.asked
+        if found.asked < bottle.request.environ["chi.client"].arrived and age >= 1:
+            response.set_header("Age", str(int(age)))
+        return response
+
     def _document(self, value: Any) -> bottle.HTTPResponse:
         """What chi tells itself, as JSON."""
         body = ENCODER.encode(value).encode("ascii")
@@ -332,10 +334,10 @@ def member(site: Site, now: float) -> Any:
     """Return what is known of a miner, as /fleet.json is made of."""
     from chi.status.fleet import Member
 
-    asked, status = site.monitor.newest
-    age = None if status is None else now - asked
+    found = site.monitor.newest
+    age = None if found.status is None else now - found.asked
     verdict, history = site.monitor.verdict, site.monitor.history
-    return Member(site.name, site.path, site.miner.trouble, age, status, verdict, history)
+    return Member(site.name, site.path, site.miner.trouble, age, found.status, verdict, history)
 
 
 def take_name() -> None:

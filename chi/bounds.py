@@ -25,6 +25,11 @@ MAX_MINERS = 1000  # each costs up to 100 KB, and one process has one core: beyo
 MAX_MINERS_FILE = 1 << 20  # bytes, ten times what so many lines need
 MAX_MINER_CONNECTIONS = 128  # to all miners together, out of the same descriptors as the clients'
 
+SCRAPE_TIME = 10.0  # seconds that all requests of one scrape may take: 5 commands of 0.8 s, twice over
+STATUS_AGE = (
+    90.0  # seconds; a slow miner's last status is given up to this age: a scrape a minute, and its time
+)
+
 # A client's request and its connection
 MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
 MAX_HEADER = 32 << 10  # a parameter of MAX_REQUEST bytes, every one percent-encoded

@@ -65,13 +65,13 @@ ERRORS = {
     "busy": (503, "Too many requests already wait for the miner. Try again in a moment."),
     "hung": (503, "The miner has not answered for {seconds:.0f} s and others wait already. Try again later."),
     "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),
+    "on-its-way": (
+        503,
+        "The miner is slow: its status is on its way, for {seconds:.0f} s so far. Try again in a moment.",
+    ),
     "not-ready": (503, "{why}"),
     "stopping": (503, "chi is stopping; the request was given up."),
-    "timeout": (504, "The miner did not answer within {seconds:g} s."),
-    "command-timeout": (
-        504,
-        "The miner did not answer within {seconds:g} s. The command may have been carried out.",
-    ),
+    "timeout": (504, "The miner did not answer within {seconds:g} s.{further}"),
     "connect-timeout": (
         504,
         "The miner's API at {miner} did not accept a connection within {seconds:g} s. Nothing was sent.",
@@ -81,7 +81,7 @@ ERRORS = {
         "The name of the miner's host {miner} could not be looked up within {seconds:g} s. Nothing was sent.",
     ),
 }
-TIMEOUTS = frozenset({"timeout", "command-timeout", "connect-timeout", "name-timeout"})
+TIMEOUTS = frozenset({"timeout", "connect-timeout", "name-timeout"})
 # These tell of the miner, not of its reply: it cannot be talked to.
 MINER_DOWN = TIMEOUTS | {"refused", "unreachable", "unknown-host", "closed"}
 # These tell that a client may not have what it asked for.

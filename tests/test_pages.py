@@ -593,8 +593,8 @@ def test_only_who_says_so_gets_a_held_status(
 
 def aged(chi: Chi, seconds: float) -> None:
     """Make the status that is held so much older."""
-    asked, status = chi.monitor._newest
-    chi.monitor._newest = (asked - seconds, status)
+    newest = chi.monitor._newest
+    chi.monitor._newest = newest._replace(asked=newest.asked - seconds)
 
 
 def test_a_held_status_is_never_older_than_asked_for(steady: Chi, miner: ScriptedMiner) -> None:

@@ -59,7 +59,18 @@ class Client:
     Times are those of Clock.now().
     """
 
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "made", "own", "raw", "resume")
+    __slots__ = (
+        "answers",
+        "arrived",
+        "deadline",
+        "forwarded",
+        "known",
+        "made",
+        "own",
+        "raw",
+        "resume",
+        "scrape",
+    )
 
     def __init__(
         self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None], *, own: bool = False
@@ -73,6 +84,7 @@ class Client:
         self.made: Made | None = None  # how to make values of replies, for whom wants them
         self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
         self.own = own
+        self.scrape: Any = None  # the monitor's, of what it wants to know
 
 
 class Question:
@@ -97,6 +109,11 @@ class Question:
         """Whether nothing in reply is cause to try text: scrapes ask on, one by one, by themselves."""
         joined = b"+" in self.key[0]
         return self.shared and not (joined and all(client.known for client in self.waiting))
+
+    def wanted_until(self, exchange: Conversation) -> float:
+        """Until when somebody waits for this exchange."""
+        asked = float("inf") if exchange.asked is None else exchange.asked
+        return max((client.deadline for client in self.waiting if client.arrived <= asked), default=0.0)
 
     @property
     def made(self) -> Made | None:
@@ -154,6 +171,7 @@ class Miner:
         self._sockets = sockets
         self._submit = submit
         self._dialect = Dialect(settings.protocol)
+        self.one_at_a_time = False  # whether the miner hangs up on a second connection
         self.trouble = ""  # while it does not answer, the name of the error
         self._answers: bool | None = None  # None: nobody has asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
@@ -230,7 +248,8 @@ class Miner:
 
     def _watch(self, question: Question, exchange: Conversation, now: float) -> None:
         """End an exchange that has taken too long, or is complete without saying so."""
-        if now >= exchange.started + self._settings.timeout:
+        late = now >= exchange.started + self._settings.timeout
+        if late and (self._is_silent(exchange, now) or now >= question.wanted_until(exchange)):
             exchange.finish(self._overdue(question, exchange))
         elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
             exchange.finish(ChiError("internal"))
@@ -244,6 +263,10 @@ class Miner:
     def idle(self) -> bool:
         """Whether nobody waits and nothing is under way."""
         return not self._open and not self._exchanges and not self._spent
+
+    def _is_silent(self, exchange: Conversation, now: float) -> bool:
+        """Whether the miner has given no sign of life for as long as a client waits."""
+        return now - max(self._heard, exchange.started, exchange.heard) >= self._settings.timeout
 
     def give_up(self, error: ChiError) -> None:
         """Answer everybody who waits with `error`."""
@@ -315,17 +338,23 @@ class Miner:
                 _resume(client)
         self._close_if_done(question)
 
+    def overdue(self, client: Client) -> ChiError:
+        """Say what has happened to what a client waits for, and has not in time."""
+        waits = next((question for question in self._open if client in question.waiting), None)
+        return self._overdue(waits, *waits.exchanges) if waits else ChiError("busy")
+
     def _overdue(self, question: Question, *exchanges: Conversation) -> ChiError:
         """Say what has happened to a question that has no answer in time."""
         if not exchanges:
             name = "not-sent"
         elif any(exchange.asked is not None for exchange in exchanges):
-            name = "timeout" if question.shared else "command-timeout"
+            name = "timeout"
         elif all(exchange in self._resolving for exchange in exchanges):
             name = "name-timeout"
         else:
             name = "connect-timeout"
-        return ChiError(name, seconds=self._settings.timeout, miner=self.name)
+        further = "" if question.shared else " The command may have been carried out."
+        return ChiError(name, seconds=self._settings.timeout, miner=self.name, further=further)
 
     def _close_if_done(self, question: Question) -> None:
         if question.waiting or question.exchanges:
@@ -341,6 +370,8 @@ class Miner:
         busy = len(self._exchanges)
         if not busy or not self._share.free:
             return bool(self._share.free)
+        if self.one_at_a_time:
+            return False
         sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
         if now - sign_of_life >= SILENCE:
             return busy < min(self._settings.threads + PROBES, self._share.connections)
