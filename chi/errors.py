@@ -34,6 +34,9 @@ ERRORS = {
         413,
         "The request has {size} bytes as the API reads it, of {limit} that it can read.",
     ),
+    "no-miner": (404, "This chi serves several miners, each below its name: {names}."),
+    "unknown-miner": (404, "No miner of this chi is called {miner}."),
+    "miner-gone": (503, "This miner has been taken off the list of those that chi serves."),
     "host": (
         421,
         "{host} is no name of this server, as far as it knows. If it is: chi-server --host {bare}",

@@ -70,6 +70,7 @@ class Monitor:
 
     `warns`: whether to log what it means that chi is open. `looks`: whether to ask for the version every LOOK
     seconds, for `condition`. `tell` is called when `condition` may have changed, `turn` by the event loop.
+    `phase`, 0 to 1, sets the samples of a fleet's miners apart; they are taken without a history as well.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Monitor:
         looks: bool,
         tell: Callable[[], None],
         clock: Clock = CLOCK,
+        phase: float | None = None,
     ) -> None:
         self._settings = settings
         self._miner = miner
@@ -100,7 +102,9 @@ class Monitor:
         self._took = 0.0  # how many seconds that took
         self._waiting: dict[Client, None] = {}  # for the end of their scrapes
         self._going_on: Scrape | None = None  # one that its client has not waited for
-        self.sample_at = clock.now() + FIRST_SAMPLE if settings.history else float("inf")
+        self._samples = bool(settings.history) or phase is not None
+        first = clock.now() + FIRST_SAMPLE + (phase or 0.0) * SAMPLE_EVERY
+        self.sample_at = first if self._samples else float("inf")
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
         self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
         self._judged = float("-inf")
@@ -113,10 +117,21 @@ class Monitor:
         return History(self._settings.history)
 
     @property
+    def newest(self) -> Found:
+        """The newest Status; None if there is none yet."""
+        return self._newest
+
+    @property
     def condition(self) -> str:
         """How the miner is, in words."""
         trouble = self._miner.trouble
         return f"{trouble} since {self._since}" if trouble else self._healthy
+
+    @property
+    def due(self) -> float:
+        """When something will be to do."""
+        waiting = min((client.deadline for client in self._waiting), default=float("inf"))
+        return min(self._probe_at, self._look_at, self.sample_at, waiting)
 
     def turn(self, now: float) -> None:
         """Ask the miner for what is due, and answer who has waited long enough."""

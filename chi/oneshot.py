@@ -47,6 +47,11 @@ class Once:
         self.name = self._miner.name
 
     @property
+    def speaks_text(self) -> bool:
+        """Whether it speaks the text protocol."""
+        return self._miner.speaks_text
+
+    @property
     def manner(self) -> str:
         """How it answers, in words."""
         return self._miner.manner
@@ -113,4 +118,6 @@ def describe_pools(miner: Once) -> str:
     except ChiError as error:
         return str(error)
     alive = sum(pool.get("Status") == "Alive" for pool in pools)
+    if miner.speaks_text:  # of the pool in use alone it is told whether it is alive
+        return f"{len(pools)} told" + (", that in use is alive" if alive else "")
     return f"{alive} of {len(pools)} alive"

@@ -22,10 +22,11 @@ import pytest
 
 import chi as package
 from chi import __version__, cli
+from chi.demo_text import TextMiner
 from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
-from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, Step, capture, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
@@ -102,6 +103,7 @@ GOOD = [
     (["--access-log"], {"access_log": True}),
     (["--demo"], {}),
     (["--check"], {}),
+    (["--record", "folder"], {}),
 ]
 
 
@@ -472,6 +474,64 @@ def test_demo_serves_a_simulated_miner(chi_server: Callable[..., Process]) -> No
     assert "Traceback" not in chi.log
 
 
+# --- --record -------------------------------------------------------------------------------------
+
+PRIVATE = {
+    "version": b'{"STATUS":[{"STATUS":"S","Description":"cgminer 4.9.0"}],"VERSION":[{"CGMiner":"4.9.0"}]}',
+    "summary": b'{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":5,}]}',
+    "pools": b'{"STATUS":[{"STATUS":"S"}],"POOLS":[{"URL":"stratum+tcp://eu.mypool.org:3333",'
+    b'"User":"bc1qmywallet.attic"}]}',
+    "stats": b'{"STATS":[{"MAC":"d4:33:b2:5d:e0:56","Note":"mypool eu.mypool.org bc1qmywallet"}]}',
+}
+
+
+def test_record(miner: ScriptedMiner, tmp_path: Path) -> None:
+    """Each reply of a scrape is a file for its owner alone, as it was sent but for what is private."""
+
+    def script(request: bytes) -> list[Step]:
+        return [PRIVATE.get(json.loads(request)["command"], DENIED.rstrip(b"\0")) + b"\0"]
+
+    miner.script = script
+    done = run("--record", str(tmp_path / "new"), "-p", str(miner.port))
+    assert (done.returncode, done.stderr) == (0, "")
+    files = {path.name: path for path in (tmp_path / "new").iterdir()}
+    assert sorted(files) == ["devs.json", "pools.json", "stats.json", "summary.json", "version.json"]
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert files["summary.json"].read_bytes() == PRIVATE["summary"]
+    text = b"".join(path.read_bytes() for path in files.values()).decode()
+    for secret in ("mypool.org", "bc1qmywallet", "attic", "d4:33"):
+        assert secret not in text
+    assert miner.commands == ["version", "summary", "pools", "devs", "stats"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "broken link"])
+def test_record_needs_a_new_folder(miner: ScriptedMiner, tmp_path: Path, kind: str) -> None:
+    """What is there already is not touched, and the miner is not asked; no link is followed."""
+    place, other = tmp_path / "there", tmp_path / "other"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("mine")
+    else:
+        if kind == "link":
+            other.mkdir()
+        place.symlink_to(other)
+    done = run("--record", str(place), "-p", str(miner.port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"chi-server: error: cannot make the folder \S+: File exists\n", done.stderr)
+    assert miner.requests == []
+    assert not other.exists() or not list(other.iterdir())
+
+
+def test_record_without_a_miner(tmp_path: Path) -> None:
+    """Where nobody answers there is no folder, and it says so."""
+    done = run("--record", str(tmp_path / "new"), "-p", str(free_port()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "does not answer" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 # --- --check --------------------------------------------------------------------------------------
 
 
@@ -505,6 +565,26 @@ def test_check_of_the_demo() -> None:
     assert pools == "Pools:  2 of 2 alive"
     assert access == "Access: the API gives this host write access"
     assert chi.startswith("chi:    would serve on port 8080 of every interface: every command")
+
+
+@pytest.mark.parametrize("protocol", ["auto", "text"])
+def test_check_of_a_text_miner(protocol: str) -> None:
+    """--check says what the miner speaks, found out or told."""
+    demo = TextMiner()
+    demo.start()
+    status, text = check("-p", str(demo.address[1]), "--protocol", protocol)
+    demo.close()
+    assert status == 0
+    miner, pools, access, *_ = text.splitlines()
+    assert miner.endswith(" answers, and speaks the text protocol: ccminer 2.3.1, API 1.9")
+    assert pools == "Pools:  2 told, that in use is alive"
+    assert access == "Access: the API does not tell whether this host has write access"
+
+
+def test_check_of_the_text_demo() -> None:
+    """--demo with --protocol text is a miner that speaks only text."""
+    status, text = check("--demo", "--protocol", "text")
+    assert (status, "speaks the text protocol: ccminer" in text) == (0, True)
 
 
 @pytest.mark.parametrize("software", SOFTWARE)

@@ -18,7 +18,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from chi.bounds import MAX_HELD, MAX_HELD_SIZE, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.bounds import (
+    MAX_HELD,
+    MAX_HELD_SIZE,
+    MAX_JUDGED,
+    MAX_JUDGED_SIZE,
+    MAX_MINER_CONNECTIONS,
+    MAX_WAITING,
+    PROBES,
+)
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
 from chi.guard import guarded
@@ -121,6 +129,20 @@ class Question:
         return silent and newest.asked is not None and self.waiting[-1].arrived > newest.asked
 
 
+class Share:
+    """What the miners of one chi have together, and what each may take of it."""
+
+    def __init__(self, miners: int = 1) -> None:
+        self.free = MAX_MINER_CONNECTIONS
+        self.divide(miners)
+
+    def divide(self, miners: int) -> None:
+        """Let each of so many have its part."""
+        # A quarter is always left for miners that answer, however many hang.
+        self.connections = max(1, MAX_MINER_CONNECTIONS * 3 // 4 // max(1, miners))
+        self.judged = max(4, MAX_JUDGED // max(1, miners))
+
+
 class Miner:
     """The miner's API as handlers see it: `ask`, and a Reply or a ChiError.
 
@@ -135,12 +157,16 @@ class Miner:
         submit: Submit,
         counters: Counters,
         clock: Clock = CLOCK,
+        share: Share | None = None,
     ) -> None:
         self.name = host_and_port(settings.api_host, settings.api_port)
         self.counters = counters
         self._clock = clock
         # Called when the miner comes or goes: whether it answers, and a sentence that says so.
         self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
+        # Called when there is something to do before the next turn that is due.
+        self.on_work: Callable[[], None] = lambda: None
+        self._share = share or Share()
         self._settings = settings
         self._sockets = sockets
         self._submit = submit
@@ -232,10 +258,20 @@ class Miner:
         """Whether the miner has given no sign of life for as long as a client waits."""
         return now - max(self._heard, exchange.started, exchange.heard) >= self._settings.timeout
 
-    def give_up(self) -> None:
-        """Answer everybody who waits with `stopping`."""
+    @property
+    def answers(self) -> bool | None:
+        """Whether it answered when it was last asked; None: nobody has asked yet."""
+        return self._answers
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits and nothing is under way."""
+        return not self._open and not self._exchanges and not self._spent
+
+    def give_up(self, error: ChiError) -> None:
+        """Answer everybody who waits with `error`."""
         for question in list(self._open):
-            self._answer(question, None, ChiError("stopping"))
+            self._answer(question, None, error)
 
     @property
     def speaks_text(self) -> bool:
@@ -251,7 +287,7 @@ class Miner:
 
     def _remember(self, raw: bytes, key: Key) -> None:
         if raw not in self._judged and len(raw) <= MAX_JUDGED_SIZE:
-            if len(self._judged) >= MAX_JUDGED:
+            if len(self._judged) >= self._share.judged:
                 del self._judged[next(iter(self._judged))]
             self._judged[raw] = key
 
@@ -264,6 +300,7 @@ class Miner:
             if shared:
                 self._shared[key] = question
         question.add(client)
+        self.on_work()
 
     def _check_manners(self, client: Client, request: bytes) -> None:
         """Refuse what the miner had better not be asked."""
@@ -331,12 +368,12 @@ class Miner:
     def _has_room(self, now: float) -> bool:
         """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
         busy = len(self._exchanges)
-        if self.one_at_a_time:
-            return not busy
-        if busy < self._settings.threads:
-            return True
+        if not busy or self.one_at_a_time or not self._share.free:
+            return bool(self._share.free) and not busy
         sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
-        return now - sign_of_life >= SILENCE and busy < self._settings.threads + PROBES
+        if now - sign_of_life >= SILENCE:
+            return busy < min(self._settings.threads + PROBES, self._share.connections)
+        return busy < self._settings.threads
 
     def _send(self, question: Question, now: float) -> None:
         def landed(exchange: Conversation, outcome: bytes | ChiError) -> None:
@@ -364,6 +401,7 @@ class Miner:
         )
         question.exchanges.append(exchange)
         self._exchanges.append(exchange)
+        self._share.free -= 1
         if self._addresses:
             exchange.connect(self._addresses)
             return
@@ -387,6 +425,8 @@ class Miner:
     def _landed(self, question: Question, exchange: Conversation, outcome: bytes | ChiError) -> None:
         """Take what an exchange ended with."""
         self._exchanges.remove(exchange)
+        self._share.free += 1
+        self.on_work()
         self._spent.append(exchange)
         alone = exchange.started < self._heard  # others were answered meanwhile
         if not (alone and isinstance(outcome, ChiError) and outcome.name in TIMEOUTS):

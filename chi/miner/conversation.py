@@ -69,7 +69,6 @@ class Conversation:
         self._failure: ChiError | None = None  # what the request in JSON ended with
         self._plan: Plan | None = None
         self._replies: dict[bytes, bytes | None] = {}
-        self._ended = False
 
     @property
     def asked(self) -> float | None:
@@ -105,9 +104,8 @@ class Conversation:
 
     def finish(self, outcome: bytes | ChiError) -> None:
         """End with `outcome`; close() is left to the caller."""
-        if self._ended:
-            return
-        self._ended = True
+        if isinstance(outcome, ChiError) and outcome.name in MINER_DOWN:
+            self._dialect.forget()
         if self._exchange is not None:
             self._exchange.detach()
         self._landed(self, outcome)
@@ -187,8 +185,6 @@ class Conversation:
         else:
             if outcome.name == "closed":
                 self._dialect.closed(self._clock.now())
-            if outcome.name in MINER_DOWN:
-                self._dialect.forget()
             self.finish(outcome)
             return
         self._speak_text()

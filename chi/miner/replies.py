@@ -49,7 +49,7 @@ class Reply:
     value: Any = field(default=None, compare=False, repr=False)
 
     def parsed(self, made: Made) -> Any:
-        """The body's value, each object `made` of its members; parsed only if it was not asked for before."""
+        """The body's value, each object `made` of its members; parsed only where it has not been."""
         return parse_json(self.body, made=made) if self.value is None else self.value
 
 
