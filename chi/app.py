@@ -185,19 +185,25 @@ class Handlers:
         from chi.status import prometheus  # here, as most who start chi never ask for them
 
         client, site = bottle.request.environ["chi.client"], bottle.request.environ["chi.site"]
-        figures = {**counted(self._counters), **process_figures()}
         if site is None:
-            return self._exposition(prometheus.own_families(prometheus.Own(__version__, **figures)))
+            return self._exposition(prometheus.own_families(self._own()))
         limit = scrape_timeout(bottle.request.environ)
         client.deadline = min(client.deadline, client.arrived + limit)
         found = Found(client.arrived, None, {})
         with contextlib.suppress(ChiError):  # which Miner has counted
             found = site.monitor.status(client)
         took = self._clock.now() - client.arrived
-        own = prometheus.Own(__version__, scrape_duration=took, commands=found.commands, **figures)
+        own = self._own(scrape_duration=took, commands=found.commands)
         users = self._settings.metrics_pool_user
-        told = prometheus.prometheus(found.status, own, users, site.monitor.verdict, whole=not site.name)
-        return self._aged(self._exposition(told), found)
+        body = prometheus.prometheus(found.status, own, users, site.monitor.verdict, whole=not site.name)
+        return self._aged(self._exposition(body), found)
+
+    def _own(self, **figures: Any) -> Any:
+        """What chi tells of itself now, with `figures` of a scrape: an Own."""
+        from chi.status.prometheus import Own
+
+        own: dict[str, Any] = {**counted(self._counters), **process_figures(), **figures}
+        return Own(__version__, **own)
 
     def _exposition(self, body: bytes) -> bottle.HTTPResponse:
         from chi.status.prometheus import CONTENT_TYPE
@@ -334,10 +340,10 @@ def member(site: Site, now: float) -> Any:
     """Return what is known of a miner, as /fleet.json is made of."""
     from chi.status.fleet import Member
 
-    found = site.monitor.newest
-    age = None if found.status is None else now - found.asked
+    asked, status, _ = site.monitor.newest
+    age = None if status is None else now - asked
     verdict, history = site.monitor.verdict, site.monitor.history
-    return Member(site.name, site.path, site.miner.trouble, age, found.status, verdict, history)
+    return Member(site.name, site.path, site.miner.trouble, age, status, verdict, history)
 
 
 def take_name() -> None:

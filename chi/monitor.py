@@ -108,6 +108,7 @@ class Monitor:
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
         self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
         self._judged = float("-inf")
+        self._sampling: Client | None = None  # who waits for the sample that is being taken
 
     @functools.cached_property
     def history(self) -> Any:
@@ -118,7 +119,7 @@ class Monitor:
 
     @property
     def newest(self) -> Found:
-        """What the newest scrape found; its status is None if there was none yet."""
+        """The newest Status; None if there is none yet."""
         return self._newest
 
     @property
@@ -127,8 +128,14 @@ class Monitor:
         trouble = self._miner.trouble
         return f"{trouble} since {self._since}" if trouble else self._healthy
 
-    def turn(self, now: float) -> float:
-        """Ask the miner for what is due, and answer who has waited long enough; return when more is due."""
+    @property
+    def due(self) -> float:
+        """When something will be to do."""
+        waiting = min((client.deadline for client in self._waiting), default=float("inf"))
+        return min(self._probe_at, self._look_at, self.sample_at, waiting)
+
+    def turn(self, now: float) -> None:
+        """Ask the miner for what is due, and answer who has waited long enough."""
         for client in [client for client in self._waiting if client.deadline <= now]:
             del self._waiting[client]
             client.resume()
@@ -138,8 +145,6 @@ class Monitor:
             self._look(now)
         if now >= self.sample_at:
             self.sample(now)
-        deadlines = (client.deadline for client in self._waiting)
-        return min(self._probe_at, self._look_at, self.sample_at, *deadlines)
 
     def status(self, client: Client, max_age: float | None = None) -> Found:
         """Return the newest status; one of up to `max_age` seconds will do, and an older one of a slow miner.
@@ -274,9 +279,12 @@ class Monitor:
         self.sample_at = now + 2 * self.interval  # in case that this one fails
         timeout, light = min(max(SCRAPE_TIME, self._settings.timeout), self.interval), now < self.full_at
         client = Client(now, timeout, b"", lambda: self._sample(client, light), own=True)
+        self._sampling = client
         self._sample(client, light)
 
     def _sample(self, client: Client, light: bool) -> None:
+        if client is not self._sampling:  # it has ended with another of the answers that it waited for
+            return
         status: Any = None
         try:
             status = self.scrape(client, light).status
@@ -286,6 +294,7 @@ class Monitor:
             pass
         except Exception:  # one fault must not end the service of all
             log.exception("fault while taking a sample")
+        self._sampling = None
         self._add(client.arrived, status)
 
     def _add(self, asked: float, status: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from chi.access import Policy
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError, quote
+from chi.guard import guarded
 from chi.miner.asking import IDLE, Client, Counters, Miner, Share, Submit
 from chi.monitor import Monitor
 from chi.places import Place, check_names, read_places
@@ -50,8 +51,9 @@ class Site:
 
     def turn(self, now: float) -> float:
         """Do what is due; return when something will be."""
-        due = self.monitor.turn(now)
-        return min(due, now + self.miner.turn(now))
+        guarded("asking the miner for what is due", self.monitor.turn, now)
+        wait = self.miner.turn(now)
+        return min(self.monitor.due, now + wait)
 
 
 class Sites:

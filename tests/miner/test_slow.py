@@ -42,6 +42,13 @@ class Slow:
             chi.advance(COMMAND)
             self._turns.release()
 
+    def takes_at_once(self, chi: Chi, count: int) -> None:
+        """Let it answer `count` requests that have come side by side, within COMMAND seconds."""
+        self.answered += count
+        self._miner.asked(self.answered)
+        chi.advance(COMMAND)
+        self._turns.release(count)
+
     def answers_all(self) -> None:
         """From now on it is quick."""
         self._turns.release(1000)
@@ -76,7 +83,12 @@ def learn(chi: Chi, miner: ScriptedMiner, slow: Slow) -> None:
     assert response.headers["Retry-After"] == "1"
     assert "is on its way, for 4 s so far" in response.message
     slow.takes(chi, 2)
-    while chi.monitor._newest.status is None:
+    known(chi, 0.0)
+
+
+def known(chi: Chi, since: float) -> None:
+    """Wait until chi knows a status that was asked for after `since`."""
+    while chi.monitor.newest.asked <= since:
         threading.Event().wait(0.005)
 
 
@@ -90,8 +102,8 @@ def test_a_slow_whatsminer_is_shown(serve: Serve, miner: ScriptedMiner, clock: S
     learn(chi, miner, slow)
     assert sorted(miner.commands) == sorted(FIRST)
     client = began(chi, miner)
-    miner.asked(len(FIRST) + 4)  # side by side, as many as --threads
-    slow.takes(chi, 5)
+    slow.takes_at_once(chi, 4)  # side by side, as many as --threads
+    slow.takes(chi)
     response = client.result()
     assert hashrate(response) > 1e12
     assert "Age" not in response.headers
@@ -109,13 +121,16 @@ def test_a_client_gets_the_last_status_with_its_age(
     for path in ("/status.json", "/metrics"):
         client = began(chi, miner, path)
         slow.takes(chi)
+        miner.asked(slow.answered + 4)  # it has landed: the fifth is under way
         chi.advance(4.0 - COMMAND)
         response = client.result()
         assert response.status == 200
         assert response.headers["Age"] == str(int(taken + 4.0))
         if path == "/metrics":
             assert parse(response.body)["cgminer_up", ""] == 1
+        before = chi.monitor.newest.asked
         slow.takes(chi, 4)
+        known(chi, before)
         taken = 4.0 + 4 * COMMAND
 
 
@@ -126,6 +141,7 @@ def test_prometheus_waits_as_long_as_it_says(serve: Serve, miner: ScriptedMiner,
     learn(chi, miner, slow)
     client = began(chi, miner, "/metrics", X_Prometheus_Scrape_Timeout_Seconds="2")
     slow.takes(chi)
+    miner.asked(slow.answered + 4)  # it has landed: the fifth is under way
     chi.advance(1.5 - COMMAND)
     response = client.result()
     assert parse(response.body)["cgminer_up", ""] == 1
@@ -140,6 +156,7 @@ def test_an_old_status_is_not_given(serve: Serve, miner: ScriptedMiner, clock: S
     chi.advance(STATUS_AGE)
     client = began(chi, miner)
     slow.takes(chi)
+    miner.asked(slow.answered + 4)  # it has landed: the fifth is under way
     chi.advance(4.0 - COMMAND)
     assert "is on its way, for 4 s so far" in client.result().message
 
@@ -158,7 +175,7 @@ def test_a_scrape_ends(serve: Serve, miner: ScriptedMiner, clock: StillClock) ->
     slow.answers_all()
     assert chi.get("/config").status == 200
     assert sorted(miner.commands[:7]) == sorted(FIRST)
-    assert chi.monitor._newest.status is None
+    assert chi.monitor.newest.status is None
 
 
 def test_a_silent_miner_is_not_a_slow_one(serve: Serve, miner: ScriptedMiner, clock: StillClock) -> None:
@@ -207,5 +224,6 @@ def test_a_command_ends_what_is_known(
     command.result()
     client = began(chi, miner)
     slow.takes(chi)
+    miner.asked(slow.answered + 4)  # it has landed: the fifth is under way
     chi.advance(4.0 - COMMAND)
     assert client.result().status == 503
