@@ -17,7 +17,6 @@ from typing import Any
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError, quote
 from chi.miner.asking import Client, Miner, Parked
-from chi.miner.replies import parse_json
 from chi.miner.wire import encode_request
 from chi.settings import Settings
 
@@ -37,6 +36,7 @@ class Monitor:
 
     `warns`: whether to log what it means that chi is open. `looks`: whether to ask for the version every LOOK
     seconds, for `condition`. `tell` is called when `condition` may have changed, `turn` by the event loop.
+    `phase`, 0 to 1, sets the samples of a fleet's miners apart; they are taken without a history as well.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Monitor:
         looks: bool,
         tell: Callable[[], None],
         clock: Clock = CLOCK,
+        phase: float | None = None,
     ) -> None:
         self._settings = settings
         self._miner = miner
@@ -64,7 +65,9 @@ class Monitor:
         self._refused: frozenset[str] = frozenset()
         self._doubts: frozenset[str] = frozenset()  # the Status' doubts that are in the log
         self._newest: tuple[float, Any] = (float("-inf"), None)  # when it was asked for, and the Status
-        self.sample_at = clock.now() + FIRST_SAMPLE if settings.history else float("inf")
+        self._samples = bool(settings.history) or phase is not None
+        first = clock.now() + FIRST_SAMPLE + (phase or 0.0) * SAMPLE_EVERY
+        self.sample_at = first if self._samples else float("inf")
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
         self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
         self._judged = float("-inf")
@@ -77,19 +80,25 @@ class Monitor:
         return History(self._settings.history)
 
     @property
+    def newest(self) -> tuple[float, Any]:
+        """When the newest Status was asked for, and it; None if there is none."""
+        return self._newest
+
+    @property
     def condition(self) -> str:
         """How the miner is, in words."""
         trouble = self._miner.trouble
         return f"{trouble} since {self._since}" if trouble else self._healthy
 
-    def turn(self, now: float) -> None:
-        """Ask the miner for what is due."""
+    def turn(self, now: float) -> float:
+        """Ask the miner for what is due; return when something will be."""
         if now >= self._probe_at:
             self._probe()
         if now >= self._look_at:
             self._look(now)
         if now >= self.sample_at:
             self.sample(now)
+        return min(self._probe_at, self._look_at, self.sample_at)
 
     def status(self, client: Client, max_age: float) -> tuple[Any, float]:
         """Return the Status and its age in seconds, up to `max_age`; ChiError if there is none."""
@@ -124,6 +133,7 @@ class Monitor:
         from chi.status import firmware, history, values
 
         replies: dict[str, Any] = {}
+        client.made = values.one_object
         client.known = client.known or (self._firmware or firmware.UNKNOWN, self._refused)
         known, refused = client.known[0], set(client.known[1])
         unwanted = history.NOT_SAMPLED if sample else ()
@@ -183,8 +193,7 @@ class Monitor:
         from chi.status import values
 
         try:
-            body = self._miner.ask(client, encode_request({"command": command})).body
-            return parse_json(body, made=values.one_object)
+            return self._miner.ask(client, encode_request({"command": command})).parsed(values.one_object)
         except ChiError as error:
             joining_failed = error.name == "closed" and "+" in command
             if error.status in (503, 504) or (error.name in MINER_DOWN and not joining_failed):
@@ -220,7 +229,7 @@ class Monitor:
         except ChiError:
             pass
         else:
-            name = (section(parse_json(reply.body), "STATUS") or [{}])[0].get("Description")
+            name = (section(reply.parsed(dict), "STATUS") or [{}])[0].get("Description")
             # Printable, so without the newline that would begin another message to systemd.
             software = "".join(filter(str.isprintable, name))[:60] if isinstance(name, str) else ""
             self._healthy = f"{self._miner.manner} ({software})" if software else self._miner.manner
@@ -229,7 +238,7 @@ class Monitor:
     def _log_access(self, client: Client) -> None:
         (outcome,) = client.answers.values()
         if not isinstance(outcome, ChiError):
-            log.warning("%s", warn_of(may_write(parse_json(outcome.body))))
+            log.warning("%s", warn_of(may_write(outcome.parsed(dict))))
 
 
 def may_write(reply: Any) -> bool | None:

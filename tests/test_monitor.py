@@ -1074,3 +1074,25 @@ def test_every_field_is_told() -> None:
     classes = (Rig, Pool, Device, Chain, Fan)
     fields = [sorted(field.name for field in dataclasses.fields(found)) for found in classes]
     assert {kind: sorted(names) for kind, names in told.items()} == dict(zip(kinds.split("|"), fields))
+
+
+@pytest.mark.parametrize(
+    "path", ["/status.json", "/status.json?users", "/metrics", "/dashboard", "/history.json"]
+)
+def test_passwords_of_pools_are_never_shown(
+    serve: Callable[..., Chi], miner: ScriptedMiner, path: str
+) -> None:
+    """Avalon's pools have their passwords, others have them in URLs: chi's own documents never do."""
+    pool = {
+        "POOL": 0, "URL": "stratum+tcp://name:hunter2@pool.example:3333", "Status": "Alive", "User": "name",
+        "Password": "hunter2", "Pass": "hunter2", "password": "hunter2", "Accepted": 1,
+    }  # fmt: skip
+    replies = {
+        "summary": {"STATUS": [{"STATUS": "S"}], "SUMMARY": [{"Elapsed": 1}]},
+        "pools": {"STATUS": [{"STATUS": "S"}], "POOLS": [pool]},
+    }
+    members = {name: [replies.get(name, {"STATUS": [{"STATUS": "E"}]})] for name in JOINED.split("+")}
+    miner.script = [json.dumps(members).encode() + b"\0"]
+    body = serve(miner.port, metrics_pool_user=True).get(path).body
+    assert b"hunter2" not in body
+    assert b"pool.example" in body or path in ("/dashboard", "/history.json")

@@ -32,7 +32,9 @@ BRACKETS = re.compile(r"\b([A-Za-z_]{2,12})(\[)([^\[\]]{1,100})(?=\])")  # Avalo
 LINE = re.compile(r"(?<=[,|])([A-Za-z ]{2,20})(=)([^,|]+)")  # the API's text format
 MAC = re.compile(r"(?i)(?<![0-9a-f:])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![0-9a-f:])")
 ADDRESS = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])")
-URL = re.compile(r"(?:(?<=://)|(?<=\A))(?:([^/@\s\"']*)@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?=[:/\s\"']|\Z)")
+URL = re.compile(
+    r"(?:(?<=://)|(?<=\A))(?:([^/@\s\"']*)@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?=[:/\s\"']|\Z)"
+)
 VERSION = re.compile(r".*(?:version|ver|miner|api|compile).*")  # "Miner": "30.0.1.3" is no address
 SHORT = 4  # characters: what is shorter is replaced where it stands only
 

@@ -41,9 +41,11 @@ def test_no_secret_of_a_golden_reply_survives(firmware: str) -> None:
 
 def test_stand_ins_are_the_same_everywhere() -> None:
     """A user and a host are replaced in every reply, in messages too; a port and a scheme stay."""
-    pools = (b'{"POOLS":[{"POOL":0,"URL":"stratum+tcp://eu.pool.org:3333","User":"bc1qwallet.rig7","Pass":"x"},'
-             b'{"POOL":1,"URL":"stratum+ssl://me:letmein@backup.io:443/","User":4711,'
-             b'"Stratum URL":"backup.io"}]}')
+    pools = (
+        b'{"POOLS":[{"POOL":0,"URL":"stratum+tcp://eu.pool.org:3333","User":"bc1qwallet.rig7","Pass":"x"},'
+        b'{"POOL":1,"URL":"stratum+ssl://me:letmein@backup.io:443/","User":4711,'
+        b'"Stratum URL":"backup.io"}]}'
+    )
     said = b'{"STATUS":[{"Msg":"Switching to pool 0:\'stratum+tcp://eu.pool.org:3333\' as bc1qwallet.rig7"}]}'
     first, second = (reply.decode() for reply in cleaned(pools, said))
     assert "stratum+tcp://host1.example.net:3333" in first
@@ -55,8 +57,10 @@ def test_stand_ins_are_the_same_everywhere() -> None:
 
 def test_addresses_and_versions() -> None:
     """Addresses of the network are gone, in any field; versions that look like one stay."""
-    text = (b'{"Miner":"30.0.1.3","IPAddr":"10.1.2.3","MACAddr":"D4:33:B2:5D:E0:56","Msg":"from 10.1.2.3",'
-            b'"Hostname":"attic-left","SerialNumber":"ABCDEF123","note":"d4:33:b2:5d:e0:56"}')
+    text = (
+        b'{"Miner":"30.0.1.3","IPAddr":"10.1.2.3","MACAddr":"D4:33:B2:5D:E0:56","Msg":"from 10.1.2.3",'
+        b'"Hostname":"attic-left","SerialNumber":"ABCDEF123","note":"d4:33:b2:5d:e0:56"}'
+    )
     (found,) = (reply.decode() for reply in cleaned(text))
     assert json.loads(found)["Miner"] == "30.0.1.3"
     assert not re.search(r"10\.1\.2\.3|(?i:d4:33)|attic|ABCDEF123", found)
@@ -64,14 +68,18 @@ def test_addresses_and_versions() -> None:
 
 def test_what_is_not_json_stays_so() -> None:
     """A comma too many, a text protocol, Avalon's brackets: only the secrets change."""
-    broken = (b'{"POOLS":[{"URL":"stratum+tcp://a.pool:1","User":"somebody.1",},],'
-              b'"MM ID0":"DNA[0203] Fan1[1200]"')
+    broken = (
+        b'{"POOLS":[{"URL":"stratum+tcp://a.pool:1","User":"somebody.1",},],"MM ID0":"DNA[0203] Fan1[1200]"'
+    )
     (found,) = cleaned(broken)
-    assert found == (b'{"POOLS":[{"URL":"stratum+tcp://host1.example.net:1","User":"account1.rig1",},],'
-                     b'"MM ID0":"DNA[SERIAL00000001] Fan1[1200]"')
+    assert found == (
+        b'{"POOLS":[{"URL":"stratum+tcp://host1.example.net:1","User":"account1.rig1",},],'
+        b'"MM ID0":"DNA[SERIAL00000001] Fan1[1200]"'
+    )
     (found,) = cleaned(b"STATUS=S,When=1|POOL=0,URL=stratum+tcp://a.pool:1,User=somebody.1,Accepted=5|")
-    assert found == (b"STATUS=S,When=1|POOL=0,URL=stratum+tcp://host1.example.net:1,"
-                     b"User=account1.rig1,Accepted=5|")
+    assert found == (
+        b"STATUS=S,When=1|POOL=0,URL=stratum+tcp://host1.example.net:1,User=account1.rig1,Accepted=5|"
+    )
 
 
 @pytest.mark.parametrize(

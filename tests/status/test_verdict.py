@@ -680,7 +680,6 @@ def test_the_history_tells_what_is_usual() -> None:
     assert script.until("hashrate-drop", HOUR) <= 45 * MINUTE
 
 
-
 @given(st.sampled_from(FIRMWARES), st.data())
 def test_nothing_raises(firmware: str, data: st.DataObject) -> None:
     """Whatever a miner sends, look after look, there is a verdict, and it is bounded and JSON."""
@@ -695,4 +694,3 @@ def test_nothing_raises(firmware: str, data: st.DataObject) -> None:
         assert len(verdict.problems) <= MAX_PROBLEMS
         assert len({(each.code, each.about) for each in verdict.problems}) == len(verdict.problems)
         assert all("\n" not in each.sentence for each in verdict.problems)
-

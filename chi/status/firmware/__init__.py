@@ -17,6 +17,7 @@ from chi.status.firmware import (
     braiins,
     ccminer,
     cgminer,
+    cpuminer,
     innosilicon,
     luxos,
     sealminer,
@@ -32,6 +33,7 @@ from chi.status.values import Replies, envelope, succeeded, text
 # In the order in which they are tried. LuxOS has Bitmain's fields as well, and all have those of cgminer.
 
 FAMILIES = (
+    cpuminer.FAMILY,
     luxos.FAMILY,
     braiins.FAMILY,
     sealminer.FAMILY,

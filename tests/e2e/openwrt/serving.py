@@ -99,6 +99,24 @@ class Serving:
         assert self.device.listing() == before, "something was written"
         return f"{memory} resident"
 
+    def verdict(self) -> str:
+        """`/etc/init.d/chi verdict`, for LuCI's page: what /status.json says, wherever chi serves."""
+        for config, addresses in (
+            ("", ADDRESSES),
+            ("", "fd00:1::1"),
+            ("option interface '*'", ""),
+            ("option http_port '8081'", ADDRESSES),
+        ):
+            record = self.init.start(config, addresses=addresses)
+            with simulated_miner(), self.device.serve(record):
+                said = self.device.run("verdict")
+                assert said.returncode == 0, said.stderr
+                status = json.loads(said.stdout)
+            assert status["rig"]["hashrate"] > 0, status
+            assert status["verdict"]["sentence"], status
+        assert self.device.run("verdict").returncode != 0
+        return f"4 of them: {status['verdict']['sentence']}"
+
     def everywhere(self) -> str:
         """With `*` every address, and a miner by its name."""
         named = "option api_host 'miner.lan'; list host 'rig.example.org'"
