@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import chi
 from chi.status.model import Chain, Fan, Pool, Rig
+from chi.status.problems import PROBLEMS
 from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES, VERDICT_FAMILIES
 
 MONITORING = Path(__file__).resolve().parent.parent / "packaging" / "monitoring"
@@ -49,18 +49,14 @@ def test_every_alert_is_tested() -> None:
         assert len(re.findall(rf"alertname: {name}}}", tests)) >= 2, name
 
 
-def test_the_page_has_the_limits_of_the_alerts() -> None:
-    """What is too hot, and too many rejected, is the same on /dashboard."""
-    page = (Path(chi.__file__).parent / "dashboard.html").read_text(encoding="utf-8")
-    found = re.search(r"const HOT = {(.*)};", page)
-    assert found
-    limits = dict(re.findall(r"(\w+): ([0-9]+)", found[1]))
+def test_the_alerts_have_the_limits_of_the_verdict() -> None:
+    """What is too hot, and too many rejected, is the same in the verdict, which the page shows."""
     rule = alerts()["MinerTooHot"]
-    expected = {f"{kind}_temperature": limit for kind, limit in re.findall(r'sensor="(\w+)"} > (\d+)', rule)}
-    (expected["temperature"],) = re.findall(r"cgminer_device_temperature_celsius > (\d+)", rule)
-    assert limits == expected
-    (rejected,) = re.findall(r"const REJECTED = ([0-9.]+);", page)
-    assert f" > {rejected}\n" in alerts()["MinerRejects"]
+    limits = dict(re.findall(r'sensor="(\w+)"} > (\d+)', rule))
+    (limits["device"],) = re.findall(r"cgminer_device_temperature_celsius > (\d+)", rule)
+    told = {key: f"{kind.limit:g}" for key, kind in PROBLEMS.items() if key.startswith("too-hot/")}
+    assert {f"too-hot/{kind}": limit for kind, limit in limits.items()} == told
+    assert f" > {PROBLEMS['rejects'].limit:g}\n" in alerts()["MinerRejects"]
 
 
 def test_alerts_use_what_there_is() -> None:

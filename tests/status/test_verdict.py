@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chi.status.history import History
 from chi.status.model import Chain, Device, Fan, Pool, Rig, RigError, Status
-from chi.status.problems import DAY, HOUR, MAX_PROBLEMS, MINUTE, PROBLEMS, Problem
+from chi.status.problems import DAY, HOUR, LIMITS, MAX_PROBLEMS, MINUTE, PROBLEMS, Problem
 from chi.status.verdict import Verdict, judge, to_json
 from tests.status.anything import damaged
 from tests.status.golden import FIRMWARES, NOW, normalise
@@ -650,6 +650,14 @@ def test_json() -> None:
             }
         ],
     }  # fmt: skip
+
+
+def test_limits_of_temperatures() -> None:
+    """What /history.json says in `limits` are those of the table, by fields of the model."""
+    assert {name.removesuffix("_temperature"): limit for name, limit in LIMITS.items()} == {
+        kind: PROBLEMS[f"too-hot/{kind}"].limit for kind in ("water", "chip", "board", "device")
+    }
+    assert set(LIMITS) - {"device_temperature"} <= {field.name for field in fields(Chain)}
 
 
 def test_a_verdict_by_hand() -> None:
