@@ -588,7 +588,8 @@ def test_shows_each_firmware(
 
 
 # A browser's language, its time zone, and that of the numbers and times on a page in English.
-LOCALES = [("en-US", "America/New_York", "en-US"), ("de-DE", "Europe/Berlin", "de-DE"),
+LOCALES = [("en-US", "America/New_York", "en-US"), ("en-GB", "Europe/London", "en-GB"),
+           ("de-DE", "Europe/Berlin", "de-DE"),
            ("fr-FR", "Europe/Paris", "fr-FR"), ("ar-EG", "Africa/Cairo", "en-EG"),
            ("fa-IR", "Asia/Tehran", "en-IR"), ("hi-IN", "Asia/Kolkata", "en-IN"),
            ("ja-JP", "Asia/Tokyo", "en-JP")]  # fmt: skip
