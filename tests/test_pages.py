@@ -32,6 +32,7 @@ from chi.status import firmware
 from chi.status.firmware import normalise
 from chi.status.history import RANGES, SAMPLE_INTERVAL, SAMPLED, History
 from chi.status.model import Status
+from chi.status.problems import PROBLEMS, code_of
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response, StillClock
 from tests.miner.test_asking import settle
@@ -843,13 +844,14 @@ def test_what_the_page_may(chi: Chi, reader: Reader) -> None:
 
 
 def test_the_page_is_one_small_file(reader: Reader) -> None:
-    """At most 40,000 bytes; it names nothing on any other host, and loads no file."""
-    assert len(FILE.read_bytes()) <= 40_000
+    """At most 60 KB; it names nothing on any other host, and loads no file but its icon and its manifest."""
+    assert len(FILE.read_bytes()) <= 60_000
     assert not re.findall(r"https?:|wss?:|@import|\burl\(|\bimport\s*\(|[\"'`]//", PAGE)
     assert reader.tags[0][0] == "html"
     assert reader.tags[0][1]["lang"]
     for tag, attributes in reader.tags:
-        assert tag not in ("iframe", "object", "embed", "base", "link", "form")
+        assert tag not in ("iframe", "object", "embed", "base", "form")
+        assert tag != "link" or attributes["rel"] in ("icon", "manifest")
         for name, value in attributes.items():
             if name in ("src", "href", "action", "srcset", "data", "poster", "xlink:href"):
                 assert re.match(r"[a-z]|#", value or ""), value
@@ -873,6 +875,24 @@ def test_links_of_the_page_work(steady: Chi, reader: Reader) -> None:
     assert {"status.json?pretty", "history.json?pretty"} <= links
     for link in links:
         assert steady.get(f"/{link}", User_Agent="Mozilla/5.0").status == 200
+
+
+def test_what_the_page_loads_is_there(chi: Chi, miner: ScriptedMiner, reader: Reader) -> None:
+    """Its icon and its manifest, for which browsers send credentials (--private) only if they are told to."""
+    links = {str(each["rel"]): each for tag, each in reader.tags if tag == "link"}
+    assert set(links) == {"icon", "manifest"}
+    for each in links.values():
+        assert chi.get(f"/{each['href']}").status == 200
+    assert links["manifest"]["crossorigin"] == "use-credentials"
+    assert miner.requests == []
+
+
+def test_the_page_knows_the_codes() -> None:
+    """Each code by which the page finds the card of a problem is one of the verdict's."""
+    used = " ".join(re.findall(r"marked\((.*)\)", PAGE))
+    codes = set(re.findall(r'"([a-z]+-[a-z-]+|rejects|stales|restarted)"', used))
+    assert len(codes) == 10
+    assert codes <= {code_of(key) for key in PROBLEMS}
 
 
 def test_the_page_without_javascript() -> None:

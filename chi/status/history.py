@@ -12,6 +12,7 @@ from array import array
 from typing import Any, NamedTuple
 
 from chi.status.model import Rig, Status
+from chi.status.problems import LIMITS
 from chi.status.values import exact
 
 # What a sample has: attributes of Rig.
@@ -159,11 +160,13 @@ class History:
         """Return what /history.json says; `epoch` is what `now` is in seconds since 1970.
 
         A list for each attribute in SAMPLED and for `time`, all of one length; None where it is not known.
-        With a `span`, a key of RANGES, shares are those of each bin, and `power` is told as well.
+        With a `span`, a key of RANGES, shares are those of each bin, and `power` is told as well, and in
+        `limits` above which temperature the verdict takes a part for too hot.
         """
         if span:
             bins = self._ranges[span]
-            told = {"minutes": RANGES[span][0] // 60, "interval": bins.interval, "range": span}
+            minutes = RANGES[span][0] // 60 if self.minutes else 0
+            told = {"minutes": minutes, "interval": bins.interval, "range": span, "limits": LIMITS}
             return {"time": int(epoch), **told, "samples": bins.to_json(now, epoch)}
         samples: dict[str, list[float | None]] = {"time": [int(epoch - now + then) for then in self._times]}
         for name, column in self._columns.items():
