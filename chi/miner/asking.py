@@ -86,6 +86,15 @@ class Client:
         self.own = own
         self.scrape: Any = None  # the monitor's, of what it wants to know
 
+    def leave(self) -> None:
+        """The client went: nothing is left to be done for it, and nothing of it is kept."""
+        self.raw = b""
+        self.resume = _nothing
+
+
+def _nothing() -> None:
+    """What is done for a client that went."""
+
 
 class Question:
     """What clients wait to be asked; `shared` if one reply may serve them all, `knock` to begin in text."""
