@@ -34,6 +34,7 @@ STATUS_AGE = (
 MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
 MAX_HEADER = 32 << 10  # a parameter of MAX_REQUEST bytes, every one percent-encoded
 MAX_FIELDS = 200  # header fields; browsers and proxies send about 20
+MAX_REASON = 200  # characters of a message in a status line: what checkers show in a line of theirs
 MAX_METHOD = 32  # characters of a method; the longest that is registered has 17
 MAX_FRAMING = 4096  # bytes around the data of chunks: sizes, extensions, trailer; a body has a few hundred
 HEADER_TIME = 30  # seconds: a request must have come whole after this long; dripping ones are closed

@@ -84,6 +84,8 @@ ERRORS = {
 TIMEOUTS = frozenset({"timeout", "connect-timeout", "name-timeout"})
 # These tell of the miner, not of its reply: it cannot be talked to.
 MINER_DOWN = TIMEOUTS | {"refused", "unreachable", "unknown-host", "closed"}
+# What can come of a request to the miner.
+OF_THE_MINER = frozenset(name for name, (status, _) in ERRORS.items() if status in (502, 504))
 # These tell that a client may not have what it asked for.
 DENIALS = frozenset({"token", "read-only", "cross-site", "confirm", "host"})
 

@@ -1,6 +1,7 @@
 """What chi tells of itself: its counters, and what /proc says of its process.
 
-Comes in: the counters. Goes out: values by the names of chi.status.prometheus.Own.
+Comes in: the counters. Goes out: values by the names of chi.status.prometheus.Own, those that nothing was
+counted for included: Prometheus' increase() does not see a counter begin with its first event.
 """
 
 from __future__ import annotations
@@ -13,8 +14,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-# What is counted, by the names of prometheus.Own.
-COUNTED_BY_KIND = ("http_requests", "miner_errors", "denied_requests", "json_repairs")
+from chi.errors import DENIALS, ERRORS, OF_THE_MINER
+from chi.miner.replies import REPAIRS
+
+# What is counted, by the names of prometheus.Own, and the kinds that there may be of it.
+COUNTED_BY_KIND = {
+    # 431 and 501 are waitress's.
+    "http_requests": sorted({"200", "431", "501", *(str(status) for status, _ in ERRORS.values())}),
+    "miner_errors": sorted(OF_THE_MINER),
+    "denied_requests": sorted({*DENIALS, "source"}),
+    "json_repairs": sorted(REPAIRS),
+}
 COUNTED = ("miner_requests", "coalesced_requests")
 STARTED = time.time()
 
@@ -22,6 +32,8 @@ STARTED = time.time()
 def counted(counters: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     """Return the counts, those of COUNTED_BY_KIND by kind."""
     counts: dict[str, dict[str, float]] = collections.defaultdict(dict)
+    for what, kinds in COUNTED_BY_KIND.items():
+        counts[what] = dict.fromkeys(kinds, 0)
     for (what, kind), count in counters.items():
         counts[what][kind] = count
     figures: dict[str, Any] = {what: counts[what] for what in COUNTED_BY_KIND}

@@ -5,17 +5,23 @@ Comes in: a Reply or a ChiError. Goes out: status, headers and body, or the same
 
 from __future__ import annotations
 
+import http.client
+import re
 import time
 from typing import NamedTuple
 
 import bottle
 
 from chi import __version__
+from chi.bounds import MAX_REASON
 from chi.errors import ChiError
 from chi.miner.asking import Outcome
 from chi.miner.replies import ENCODER
 
 JSON = "application/json; charset=utf-8"
+# Of these the status line tells the message as well: simple checkers show nothing else of a failure.
+TOLD_IN_STATUS_LINE = frozenset({"not-ready"})
+NOT_PRINTABLE = re.compile(r"[^ -~]+")
 
 
 def envelope(status: str, code: int, message: str) -> bytes:
@@ -61,7 +67,16 @@ def answer(outcome: Outcome) -> Answer:
 def respond(outcome: Outcome) -> bottle.HTTPResponse:
     """The same as bottle's response."""
     status, headers, body = answer(outcome)
-    return bottle.HTTPResponse(body, status, headers)
+    told = isinstance(outcome, ChiError) and outcome.name in TOLD_IN_STATUS_LINE
+    return bottle.HTTPResponse(body, status_line(status, str(outcome)) if told else status, headers)
+
+
+def status_line(status: int, message: str) -> str:
+    """Return the status and a message in printable ASCII, at most MAX_REASON characters of it."""
+    reason = NOT_PRINTABLE.sub(" ", message).strip()
+    if len(reason) > MAX_REASON:
+        reason = reason[: MAX_REASON - 3].rstrip() + "..."
+    return f"{status} {reason or http.client.responses.get(status, 'Error')}"
 
 
 def method_error(allow: str) -> ChiError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from chi import __version__
 from chi.bounds import MAX_BODY, MAX_DEPTH, MAX_REQUEST
+from chi.responses import status_line
 from chi.server import channels
 from tests.client import Background, Wire
 from tests.conftest import Chi, Response
@@ -693,6 +696,48 @@ def test_readyz_gives_the_reason(
 def test_readyz_tells_of_no_miner(serve: Callable[..., Chi]) -> None:
     """/readyz is 503 where nothing listens."""
     assert "refuses connections" in assert_ours(serve(free_port()).get("/readyz"), 503)
+
+
+def reason_of(port: int, path: str, method: str = "GET") -> tuple[int, str, str]:
+    """Status and reason of a response's first line, and the message in its body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        body = response.read()
+        return response.status, response.reason, json.loads(body)["STATUS"][0]["Msg"] if body else ""
+    finally:
+        connection.close()
+
+
+def test_readyz_gives_the_reason_in_the_status_line(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """Checkers that show nothing but that tell why: each failure of /readyz, whatever the method."""
+    port = serve(free_port()).port
+    status, reason, message = reason_of(port, "/readyz")
+    assert (status, reason) == (503, message)
+    assert "refuses connections" in reason
+    assert reason_of(port, "/readyz", "HEAD") == (503, reason, "")
+    assert reason_of(port, "/summary")[:2] == (502, "Bad Gateway")
+    miner.script = [HEALTHY]
+    assert reason_of(serve(miner.port).port, "/readyz")[:2] == (200, "OK")
+
+
+@pytest.mark.parametrize(
+    "said", ["\r\nX-Evil: 1\r\n\r\n", "\0\x1b[2J\x7f\u2028\u00e4\u4e2d", "a" * 5000, "\n"]
+)
+def test_status_line_is_bounded_and_printable(said: str) -> None:
+    """Whatever a message has in it, the status line is a short line of printable ASCII."""
+    line = status_line(503, said)
+    assert re.fullmatch(r"503 [ -~]{1,200}", line)
+    assert line.strip() == line
+
+
+def test_no_reply_gets_into_the_head(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """What a miner sends that is no reply does not become a header field of chi's response."""
+    miner.script = [b"no\r\nX-Evil: 1\r\n\r\n\0"]
+    response = serve(miner.port).get("/readyz")
+    assert response.status == 503
+    assert response.headers["X-Evil"] is None
 
 
 def test_browsers_own_requests_never_reach_the_miner(chi: Chi, miner: ScriptedMiner) -> None:

@@ -28,7 +28,9 @@ from chi import __version__, app
 from chi.bounds import MAX_REPLY
 from chi.clock import Clock
 from chi.errors import DENIALS
+from chi.figures import COUNTED_BY_KIND
 from chi.miner import wire
+from chi.miner.replies import REPAIRS
 from chi.miner.wire import Addresses
 from chi.responses import JSON
 from chi.status.firmware import COMMANDS
@@ -118,8 +120,8 @@ def by_label(samples: Samples, family: str) -> dict[str, float]:
 
 
 def counted(samples: Samples, family: str) -> dict[str, float]:
-    """The samples of one of chi's own counters, by the value of its label."""
-    return by_label(samples, f"chi_{family}_total")
+    """The samples of one of chi's own counters that have counted something, by the value of its label."""
+    return {kind: count for kind, count in by_label(samples, f"chi_{family}_total").items() if count}
 
 
 def own_families(samples: Samples) -> set[str]:
@@ -796,6 +798,31 @@ def test_requests_to_the_miner_are_counted(chi: Chi, miner: ScriptedMiner) -> No
     chi.request("/restart", "POST")
     assert counted(scrape(chi), "miner_requests") == {"": 4}
     assert len(miner.requests) == 4
+
+
+def test_counters_are_there_before_they_count(chi: Chi, miner: ScriptedMiner) -> None:
+    """Each kind of each counter is 0 from the start: increase() does not see a series begin."""
+    miner.script = miner_like("cgminer-4.11.1")
+    samples = scrape(chi)
+    kinds = {family: by_label(samples, f"chi_{family}_total") for family in COUNTED_BY_KIND}
+    assert {*kinds["http_requests"]} >= {"200", "400", "403", "404", "431", "502", "503", "504"}
+    assert {*kinds["miner_errors"]} >= {
+        "refused",
+        "timeout",
+        "closed",
+        "unreachable",
+        "not-json",
+        "no-summary",
+    }
+    assert {*kinds["denied_requests"]} == {*DENIALS, "source"}
+    assert {*kinds["json_repairs"]} == REPAIRS
+    assert {count for found in kinds.values() for count in found.values()} == {0}
+    for step, path in (([CLOSE], "/a"), ([b"x\0"], "/b"), ([b'{"STATUS":[,{"STATUS":"S"}]}\0'], "/c")):
+        miner.script = step
+        chi.get(path)
+    later = scrape(chi)
+    for family, found in kinds.items():
+        assert {*by_label(later, f"chi_{family}_total")} == {*found}
 
 
 def test_errors_of_the_miner_are_counted_by_reason(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:

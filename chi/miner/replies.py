@@ -136,6 +136,14 @@ STRING_REPAIRS = (
     # \x and others that JSON does not know: the backslash was meant
     ("bad-escape", re.compile(r"\\(?![/bfnrt]|u[0-9a-fA-F]{4})"), ESCAPED_BACKSLASH),
 )
+# The names of all repairs, those by hand included: what Reply.repairs is made of.
+REPAIRS = frozenset(
+    {
+        *(name for name, *_ in (*STRUCTURE_REPAIRS, *STRING_REPAIRS)),
+        *("byte-order-mark", "tail", "invalid-utf-8", "joined-sections", "control-character"),
+        *("array-of-members", "extra-bracket"),
+    }
+)
 # newline, tab, 0x01 as they are: cgminer (pool URLs and users), Whatsminer
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f]")
 CONTROL_ESCAPES = {code: f"\\u{code:04x}" for code in range(0x20)}
