@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from chi.bounds import SCRAPE_TIME, STATUS_AGE
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError, quote
-from chi.miner.asking import Client, Miner, Parked
+from chi.miner.asking import Miner
+from chi.miner.questions import Client, Parked
 from chi.miner.replies import Reply
 from chi.miner.wire import encode_request
 from chi.settings import Settings

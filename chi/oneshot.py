@@ -14,7 +14,8 @@ from waitress import wasyncore
 from chi.access import Policy
 from chi.clock import CLOCK
 from chi.errors import ChiError
-from chi.miner.asking import TICK, Client, Miner, Parked, Submit
+from chi.miner.asking import TICK, Miner
+from chi.miner.questions import Client, Parked, Submit
 from chi.miner.wire import encode_request
 from chi.monitor import ACCESS, may_write, section, warn_of
 from chi.settings import Settings

@@ -15,7 +15,7 @@ import bottle
 from chi import __version__
 from chi.bounds import MAX_REASON
 from chi.errors import ChiError
-from chi.miner.asking import Outcome
+from chi.miner.questions import Outcome
 from chi.miner.replies import ENCODER
 
 JSON = "application/json; charset=utf-8"

@@ -16,7 +16,8 @@ from chi.access import Policy
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError, quote
 from chi.guard import guarded
-from chi.miner.asking import IDLE, Client, Counters, Miner, Share, Submit
+from chi.miner.asking import IDLE, Miner
+from chi.miner.questions import Client, Counters, Share, Submit
 from chi.monitor import Monitor
 from chi.places import Place, check_names, read_places
 from chi.settings import Settings

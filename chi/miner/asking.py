@@ -12,144 +12,25 @@ All of this runs in the event loop's thread: there are no locks.
 
 from __future__ import annotations
 
-import collections
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from chi.bounds import (
-    MAX_HELD,
-    MAX_HELD_SIZE,
-    MAX_JUDGED,
-    MAX_JUDGED_SIZE,
-    MAX_MINER_CONNECTIONS,
-    MAX_WAITING,
-    PROBES,
-)
+from chi.bounds import MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
 from chi.guard import guarded
 from chi.miner.conversation import Conversation, check_text
 from chi.miner.dialect import Dialect
-from chi.miner.replies import Made, Reply, indented, read_reply
+from chi.miner.held import Held
+from chi.miner.questions import Client, Counters, Key, Outcome, Parked, Question, Share, Submit
+from chi.miner.replies import Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look_up
 from chi.settings import Settings
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
 TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
-
-Key = tuple[bytes, bool]  # the encoded request, and whether the reply is wanted indented
-Outcome = Reply | ChiError
-# Since the start: what is counted (an attribute of prometheus.Own), and of which kind.
-Counters = collections.Counter[tuple[str, str]]
-Submit = Callable[[Callable[[], Any], Callable[[Any], None]], None]
-
-
-class Parked(BaseException):
-    """Leaves a handler whose client waits for the miner; it is run again when the answer is there.
-
-    No Exception, so that nothing on the way out of the handler takes it for a fault.
-    """
-
-
-class Client:
-    """One HTTP request that may wait for the miner, or what chi asks of its `own` accord.
-
-    Times are those of Clock.now().
-    """
-
-    __slots__ = (
-        "answers",
-        "arrived",
-        "deadline",
-        "forwarded",
-        "known",
-        "made",
-        "own",
-        "raw",
-        "resume",
-        "scrape",
-    )
-
-    def __init__(
-        self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None], *, own: bool = False
-    ) -> None:
-        self.arrived = arrived
-        self.deadline = arrived + timeout
-        self.raw = raw  # the request as it came: equal bytes get equal answers; empty if not known whole
-        self.resume = resume  # has the handler run again
-        self.answers: dict[Key, Outcome] = {}
-        self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
-        self.made: Made | None = None  # how to make values of replies, for whom wants them
-        self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
-        self.own = own
-        self.scrape: Any = None  # the monitor's, of what it wants to know
-
-    def leave(self) -> None:
-        """The client went: nothing is left to be done for it, and nothing of it is kept."""
-        self.raw = b""
-        self.resume = _nothing
-
-
-def _nothing() -> None:
-    """What is done for a client that went."""
-
-
-class Question:
-    """What clients wait to be asked; `shared` if one reply may serve them all, `knock` to begin in text."""
-
-    __slots__ = ("deadline", "exchanges", "key", "knock", "shared", "waiting")
-
-    def __init__(self, key: Key, shared: bool) -> None:
-        self.key = key
-        self.shared = shared
-        self.knock = False
-        self.waiting: list[Client] = []
-        self.exchanges: list[Conversation] = []  # more than one only while the miner is silent
-        self.deadline = float("inf")
-
-    def add(self, client: Client) -> None:
-        self.waiting.append(client)
-        self.deadline = min(self.deadline, client.deadline)
-
-    @property
-    def probes(self) -> bool:
-        """Whether nothing in reply is cause to try text: scrapes ask on, one by one, by themselves."""
-        joined = b"+" in self.key[0]
-        return self.shared and not (joined and all(client.known for client in self.waiting))
-
-    def wanted_until(self, exchange: Conversation) -> float:
-        """Until when somebody waits for this exchange."""
-        asked = float("inf") if exchange.asked is None else exchange.asked
-        return max((client.deadline for client in self.waiting if client.arrived <= asked), default=0.0)
-
-    @property
-    def made(self) -> Made | None:
-        """How to make a value of the reply; None if nobody wants it."""
-        return next((client.made for client in self.waiting if client.made), None)
-
-    def wants_asking(self, now: float) -> bool:
-        """Whether somebody waits whom no request under way will serve, nor may still serve."""
-        if not self.waiting or not self.exchanges:
-            return bool(self.waiting)
-        newest = self.exchanges[-1]
-        silent = now - newest.heard >= SILENCE
-        return silent and newest.asked is not None and self.waiting[-1].arrived > newest.asked
-
-
-class Share:
-    """What the miners of one chi have together, and what each may take of it."""
-
-    def __init__(self, miners: int = 1) -> None:
-        self.free = MAX_MINER_CONNECTIONS
-        self.divide(miners)
-
-    def divide(self, miners: int) -> None:
-        """Let each of so many have its part."""
-        # A quarter is always left for miners that answer, however many hang.
-        self.connections = max(1, MAX_MINER_CONNECTIONS * 3 // 4 // max(1, miners))
-        self.judged = max(4, MAX_JUDGED // max(1, miners))
 
 
 class Miner:
@@ -190,7 +71,7 @@ class Miner:
         self._spent: list[Conversation] = []  # to be closed, which takes as long as a tenth of an exchange
         self._heard = 0.0  # when the miner last answered
         self._sent = 0.0  # when it was last asked
-        self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
+        self._held = Held(settings.max_age, self._share)
         # When a privileged command last began or ended: what was asked before is not held.
         self.changed = 0.0
         self._resolving: list[Conversation] = []
@@ -247,7 +128,7 @@ class Miner:
                 self._watch(question, exchange, now)
         for question in [question for question in self._open if question.deadline <= now]:
             self._expire(question, now)
-        for question in [question for question in self._open if question.wants_asking(now)]:
+        for question in [question for question in self._open if question.wants_asking(now, SILENCE)]:
             if not self._has_room(now):
                 break
             guarded("asking the miner", self._send, question, now)
@@ -462,7 +343,7 @@ class Miner:
         if isinstance(outcome, Reply):
             self.counters.update(("json_repairs", name) for name in outcome.repairs)
             if question.shared and asked is not None:
-                self._hold(question.key, asked, outcome)
+                self._held.hold(question.key, asked, outcome, since=self.changed)
         elif exchange:
             self.counters["miner_errors", outcome.name] += 1
         if not question.shared:
@@ -488,24 +369,10 @@ class Miner:
         sentence = f"miner {self.name} {self.manner}" if answers else str(outcome)
         guarded("telling of the miner", self.on_change, answers, sentence)
 
-    # What is held.
-
     def _recall(self, key: Key, client: Client) -> Reply | None:
-        asked, reply = self._held.get(key, (float("-inf"), None))
-        if reply is None or asked < client.arrived - self._settings.max_age:
-            return None
-        self.counters["coalesced_requests", ""] += 1
+        reply = self._held.recall(key, client.arrived)
+        self.counters["coalesced_requests", ""] += reply is not None
         return reply
-
-    def _hold(self, key: Key, asked: float, reply: Reply) -> None:
-        if self._settings.max_age and asked > self.changed:
-            self._held.pop(key, None)
-            self._held[key] = (asked, replace(reply, value=None))
-            while len(self._held) > MAX_HELD or self._held_size() > MAX_HELD_SIZE:
-                del self._held[next(iter(self._held))]
-
-    def _held_size(self) -> int:
-        return sum(len(reply.body) for _, reply in self._held.values())
 
     def _forget(self) -> None:
         self._held.clear()

@@ -34,7 +34,7 @@ from chi.bounds import (
     SPARE_DESCRIPTORS,
 )
 from chi.clock import Clock
-from chi.miner.asking import Client, Parked
+from chi.miner.questions import Client, Parked
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
 from chi.server.heads import Head, HeadError, tidy
 from chi.server.outgoing import Outgoing

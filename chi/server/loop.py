@@ -19,7 +19,8 @@ from waitress import wasyncore
 from chi.bounds import EVICT_AHEAD
 from chi.clock import CLOCK, Clock
 from chi.guard import guarded
-from chi.miner.asking import TICK, Client
+from chi.miner.asking import TICK
+from chi.miner.questions import Client
 from chi.server.channels import Channel, Server, server_adjustments
 from chi.server.room import Room
 from chi.server.systemd import Notifier
