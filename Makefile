@@ -66,6 +66,7 @@ release: .venv-release/.ready ## all packages and their repository, in dist/ (VE
 
 e2e: properties ## property tests, the packages, a browser and Prometheus, for real (as root, about 20 minutes)
 	tests/e2e/openwrt/run
+	tests/e2e/openwrt/run-luci
 	tests/e2e/monitoring/run
 	tests/e2e/browser/run
 	tests/e2e/debian/run

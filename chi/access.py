@@ -15,10 +15,11 @@ from typing import Any
 
 from chi.bounds import MAX_TOKEN, MIN_TOKEN
 from chi.clock import CLOCK, Clock
+from chi.converters import plain_address
 from chi.errors import ChiError, quote
 from chi.logs import RareWarning
 from chi.miner.reports import REPORTS
-from chi.settings import Settings, plain_address
+from chi.settings import Settings
 
 REPORT_MEMBERS = frozenset({"command", "parameter", "new_api"})
 # Where a name can only be a host of the LAN: no public page can have it as its own (DNS rebinding).

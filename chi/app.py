@@ -8,6 +8,7 @@ at hand. Whether a request is allowed is judged by chi.access, and what it gets 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -19,12 +20,14 @@ from chi import __version__
 from chi.access import Policy
 from chi.errors import DENIALS, ChiError, quote
 from chi.figures import counted, process_figures
-from chi.miner.replies import ENCODER, Reply, indent, parse_json
+from chi.miner.asking import Miner
+from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
-from chi.pages import FAVICON, MANIFEST, confirmation, page, read_dashboard
+from chi.monitor import Found, Monitor
+from chi.pages import FAVICON, MANIFEST, confirmation, page, read_page
 from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
 from chi.settings import Settings
-from chi.sites import Sites
+from chi.sites import Site, Sites, split_path
 
 ROOT = "summary+devs"  # what / asks for
 BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
@@ -65,6 +68,9 @@ def read_input(environ: dict[str, Any]) -> bytes:
 
 def read_body(body: bytes) -> Plan:
     """Return what a body asks for: the API's own request, in JSON."""
+    body = body.removeprefix(BOM)
+    if not body.strip():
+        raise ChiError("bad-body", why="it is empty")
     try:
         members = parse_json(body, parse_int=int)
     except ValueError as error:
@@ -123,8 +129,23 @@ class Handlers:
         self._policy = policy
         self._clock = sites.clock
         self._counters = sites.counters
-        self._miner = sites.site.miner
-        self._monitor = sites.site.monitor
+        self._sites = sites
+
+    @property
+    def _site(self) -> Site:
+        """The miner that the request is for; ChiError if it names none and none is at the root."""
+        site: Site | None = bottle.request.environ["chi.site"]
+        if site is None:
+            raise ChiError("no-miner", names=names_of(self._sites))
+        return site
+
+    @property
+    def _miner(self) -> Miner:
+        return self._site.miner
+
+    @property
+    def _monitor(self) -> Monitor:
+        return self._site.monitor
 
     def get(self, path: str) -> bottle.HTTPResponse:
         """GET (and HEAD) /<command>..."""
@@ -145,7 +166,9 @@ class Handlers:
         return respond(Reply(envelope("S", 200, "chi is alive")))
 
     def readyz(self) -> bottle.HTTPResponse:
-        """GET /readyz: the miner answers."""
+        """GET /readyz: the miner answers, or at least one of a fleet does."""
+        if bottle.request.environ["chi.site"] is None:
+            return self._fleet_ready()
         try:
             self._miner.ask(bottle.request.environ["chi.client"], encode_request({"command": "version"}))
         except ChiError as error:
@@ -155,22 +178,31 @@ class Handlers:
         return respond(Reply(envelope("S", 200, said)))
 
     def metrics(self) -> bottle.HTTPResponse:
-        """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error."""
+        """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error.
+
+        A fleet's miners have their own below their names, and the root has what is chi's own.
+        """
         from chi.status import prometheus  # here, as most who start chi never ask for them
 
-        client = bottle.request.environ["chi.client"]
+        client, site = bottle.request.environ["chi.client"], bottle.request.environ["chi.site"]
+        figures = {**counted(self._counters), **process_figures()}
+        if site is None:
+            return self._exposition(prometheus.own_families(prometheus.Own(__version__, **figures)))
         limit = scrape_timeout(bottle.request.environ)
         client.deadline = min(client.deadline, client.arrived + limit)
-        status: Any = None
-        commands: dict[str, bool] = {}
+        found = Found(client.arrived, None, {})
         with contextlib.suppress(ChiError):  # which Miner has counted
-            status, commands = self._monitor.scrape(client)
-        figures = {**counted(self._counters), **process_figures()}
+            found = site.monitor.status(client)
         took = self._clock.now() - client.arrived
-        own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
-        body = prometheus.prometheus(status, own, self._settings.metrics_pool_user, self._monitor.verdict)
-        headers = [("Content-Type", prometheus.CONTENT_TYPE), *JSON_HEADERS[1:]]
-        return bottle.HTTPResponse(body, 200, headers)
+        own = prometheus.Own(__version__, scrape_duration=took, commands=found.commands, **figures)
+        users = self._settings.metrics_pool_user
+        told = prometheus.prometheus(found.status, own, users, site.monitor.verdict, whole=not site.name)
+        return self._aged(self._exposition(told), found)
+
+    def _exposition(self, body: bytes) -> bottle.HTTPResponse:
+        from chi.status.prometheus import CONTENT_TYPE
+
+        return bottle.HTTPResponse(body, 200, [("Content-Type", CONTENT_TYPE), *JSON_HEADERS[1:]])
 
     def status(self) -> bottle.HTTPResponse:
         """GET /status.json: the miner's state, alike for every firmware."""
@@ -178,14 +210,11 @@ class Handlers:
         from chi.status.model import to_json
 
         environ = bottle.request.environ
-        status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
+        found = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
         now, epoch = self._clock.now(), self._clock.epoch()
-        told = {**to_json(status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
-        response = self._document(told)
-        if age >= 1:
-            response.set_header("Age", str(int(age)))
-        return response
+        told = {**to_json(found.status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
+        return self._aged(self._document(told), found)
 
     def history(self) -> bottle.HTTPResponse:
         """GET /history.json: what the miner told in the last minutes, or a day. It is not asked."""
@@ -197,13 +226,42 @@ class Handlers:
         now, epoch = self._clock.now(), self._clock.epoch()
         return self._document(self._monitor.history.to_json(now, epoch, span or ""))
 
+    def fleet(self) -> bottle.HTTPResponse:
+        """GET /fleet.json: the miners of a fleet, from what chi knows. They are not asked."""
+        from chi.status.fleet import fleet_json
+
+        now, epoch = self._clock.now(), self._clock.epoch()
+        return self._document(fleet_json(map(member, self._sites, itertools.repeat(now)), now, epoch))
+
+    def targets(self) -> bottle.HTTPResponse:
+        """GET /targets.json: the miners of a fleet as Prometheus' HTTP service discovery has them."""
+        here = bottle.request.environ.get("HTTP_HOST") or "localhost"
+        found = [
+            {
+                "targets": [here],
+                "labels": {
+                    "__metrics_path__": f"{site.path}/metrics",
+                    "instance": f"{here}{site.path}",
+                    "miner": site.name,
+                },
+            }
+            for site in self._sites
+        ]
+        return self._document(found)
+
+    def _fleet_ready(self) -> bottle.HTTPResponse:
+        """Whether at least one miner of the fleet answers, and how many do."""
+        if not any(site.miner.answers for site in self._sites):
+            raise ChiError("not-ready", why=self._sites.condition)
+        return respond(Reply(envelope("S", 200, self._sites.condition)))
+
     def access(self) -> bottle.HTTPResponse:
         """GET /access.json: what chi lets its clients do, by its settings, whoever asks."""
         return self._document({"mode": self._policy.mode, "private": self._settings.private})
 
     def dashboard(self) -> bottle.HTTPResponse:
-        """GET /dashboard: the page, which reads the three above."""
-        body, allowed = read_dashboard()
+        """GET /dashboard: the page, which reads the three above; of a fleet, the one of all miners."""
+        body, allowed = read_page("dashboard.html" if bottle.request.environ["chi.site"] else "fleet.html")
         return page(body, 200, allowed)
 
     def favicon(self) -> bottle.HTTPResponse:
@@ -232,6 +290,7 @@ class Handlers:
             try:
                 self._policy.admit(environ)
                 check_path(environ)
+                environ["chi.site"] = self._sites.find(environ["chi.name"])
                 response = handler(*args, **kwargs)
             except ChiError as error:
                 if error.name in DENIALS:
@@ -258,10 +317,42 @@ class Handlers:
             client.forwarded = (plan.request, pretty)
         return respond(self._miner.ask(client, plan.request, pretty, shared=report))
 
+    def _aged(self, response: bottle.HTTPResponse, found: Found) -> bottle.HTTPResponse:
+        """Say how old it is, where it is not of this moment."""
+        age = self._clock.now() - found.asked
+        if found.asked < bottle.request.environ["chi.client"].arrived and age >= 1:
+            response.set_header("Age", str(int(age)))
+        return response
+
     def _document(self, value: Any) -> bottle.HTTPResponse:
         """What chi tells itself, as JSON."""
         body = ENCODER.encode(value).encode("ascii")
         return respond(Reply(indent(body) if asks_for(bottle.request.environ, "pretty") else body))
+
+
+def member(site: Site, now: float) -> Any:
+    """Return what is known of a miner, as /fleet.json is made of."""
+    from chi.status.fleet import Member
+
+    found = site.monitor.newest
+    age = None if found.status is None else now - found.asked
+    verdict, history = site.monitor.verdict, site.monitor.history
+    return Member(site.name, site.path, site.miner.trouble, age, found.status, verdict, history)
+
+
+def take_name() -> None:
+    """Before the route is chosen: move the name of a miner, /@NAME, from the path to the script's name."""
+    environ = bottle.request.environ
+    name, rest = split_path(environ["PATH_INFO"])
+    environ["chi.name"] = name
+    if rest != environ["PATH_INFO"]:
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = f"/@{name}", rest
+
+
+def names_of(sites: Sites) -> str:
+    """Return the paths of the miners, in words; the first of many."""
+    paths = [f"{site.path}/" for site in itertools.islice(sites, 20)]
+    return ", ".join(paths) + (" …" if len(paths) == 20 else "")
 
 
 def bottle_error(error: bottle.HTTPError) -> bytes:
@@ -281,6 +372,7 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
     """Return the WSGI application."""
     handlers = Handlers(settings, policy, sites)
     app = bottle.Bottle()
+    app.add_hook("before_request", take_name)
     app.install(handlers.guard)
     app.default_error_handler = bottle_error
     for path, handler in (
@@ -290,6 +382,8 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
         ("/status.json", handlers.status),
         ("/history.json", handlers.history),
         ("/access.json", handlers.access),
+        ("/fleet.json", handlers.fleet),
+        ("/targets.json", handlers.targets),
         ("/dashboard", handlers.dashboard),
         ("/manifest.webmanifest", handlers.manifest),
         ("/favicon.ico", handlers.favicon),

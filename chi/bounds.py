@@ -5,16 +5,30 @@ Only numbers: whoever keeps to one imports it from here.
 
 # A request to the miner, and its reply
 MAX_REQUEST = 8191  # what BFGMiner, sgminer and Bitmain read at the most (cgminer: 4095)
-MAX_REPLY = 8 << 20  # forty times the largest reply seen (190 KB)
+MAX_REPLY = 512 << 10  # the largest seen has 190 KB; valid JSON of this size takes 60 ms to check on a PC
+MAX_PRETTY = 4 * MAX_REPLY  # a reply with ?pretty: indenting makes a deep one 128 times as large
+MAX_MARKS = 150_000  # brackets, quotes and commas of a reply to be repaired or indented: 60 ms on a PC
+MAX_TEXT_REPLY = 64 << 10  # four times the buffer of ccminer; translated at once, about 0.1 s of work on a PC
 MAX_DEPTH = 64  # real replies nest 6 deep; on musl 1,035 levels overflow a thread's 128 KiB stack
-MAX_BRACKETS = 100_000  # twenty times those of the largest reply seen; the repair that counts them is slow
-LARGE = 64 << 10  # replies above are checked in a thread: about 1 ms of work on a PC, 50 on a router
+MAX_LOOKED = 4 * MAX_REPLY  # bytes looked at, in all, to see whether a reply without NUL is complete
+LARGE = 64 << 10  # what is read from a socket at once
 
 # What waits for the miner, and what is remembered of it
 MAX_WAITING = 512  # different requests that wait for the miner
 PROBES = 16  # connections to a silent miner beyond Settings.threads
 MAX_JUDGED, MAX_JUDGED_SIZE = 128, 2048  # requests of clients that are remembered, and their bytes
-MAX_HELD = 64  # replies that --max-age keeps
+# Replies that --max-age keeps, and their bytes: a router has little more
+MAX_HELD, MAX_HELD_SIZE = 64, 4 << 20
+
+# A fleet
+MAX_MINERS = 1000  # each costs up to 100 KB, and one process has one core: beyond, run a second chi
+MAX_MINERS_FILE = 1 << 20  # bytes, ten times what so many lines need
+MAX_MINER_CONNECTIONS = 128  # to all miners together, out of the same descriptors as the clients'
+
+SCRAPE_TIME = 10.0  # seconds that all requests of one scrape may take: 5 commands of 0.8 s, twice over
+STATUS_AGE = (
+    90.0  # seconds; a slow miner's last status is given up to this age: a scrape a minute, and its time
+)
 
 # A client's request and its connection
 MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character

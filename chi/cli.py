@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from chi import __version__
 from chi.access import Policy
@@ -28,8 +28,12 @@ from chi.server.channels import access_log
 from chi.server.listening import open_sockets
 from chi.server.loop import Loop
 from chi.server.systemd import Notifier
+from chi.server.threads import Threads
 from chi.settings import CONTRADICTIONS, Settings
-from chi.sites import Sites
+from chi.sites import Sites, places_of
+
+if TYPE_CHECKING:
+    from chi.demo import DemoMiner
 
 log = logging.getLogger("chi")
 
@@ -62,22 +66,35 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="chi-server",
         description="Start HTTP interface to the monitoring API (the CGMiner RPC API)",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
     for field in dataclasses.fields(Settings):
         keywords = dict(field.metadata)
         names = keywords.pop("names")
-        # A default that is empty is told by the help text, or need not be.
-        default = argparse.SUPPRESS if field.default in ((), "") or field.default is False else field.default
-        parser.add_argument(*names, dest=field.name, default=default, **keywords)
+        if field.default not in ((), "") and field.default is not False:  # else the help text says it
+            keywords["help"] += f" (default: {field.default})"
+        parser.add_argument(*names, dest=field.name, default=argparse.SUPPRESS, **keywords)
     for name, text in (
         ("demo", "Serve a simulated miner"),
         ("check", "Ask the miner, say what is there, and exit: 0 if it answers, 1 if not"),
     ):
         parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+    parser.add_argument(
+        "--record", metavar="FOLDER", default=argparse.SUPPRESS,
+        help="Save the miner's replies in a new folder, for bug reports: without what tells who owns it",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def suggestion(parser: argparse.ArgumentParser, unknown: str) -> str:
+    """Return which option may have been meant, in words; empty if none is near."""
+    import difflib  # here, as only who has misspelt needs it
+    import re
+
+    options = re.findall(r"--[a-z_-]+", parser.format_usage())
+    near = difflib.get_close_matches(unknown.partition("=")[0].lower(), options, 1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near and unknown.startswith("--") else ""
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -92,33 +109,50 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     return Settings(**values)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run chi-server; return its exit status."""
+def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings, Policy]:
+    """Return what the command line says; SystemExit 2 where it is wrong."""
     parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(parser, unknown[0])}")
     try:
         settings = read_settings(arguments)
+        places_of(settings)
     except ValueError as error:
         parser.error(str(error))
-    elsewhere = (settings.api_host, settings.api_port) != (Settings.api_host, Settings.api_port)
-    if hasattr(arguments, "demo") and elsewhere:
+    if hasattr(arguments, "demo") and names_root(arguments):
         parser.error("--demo serves a miner of its own: --api_host and --api_port have no use beside it")
     for contradicts, why in CONTRADICTIONS:
         if contradicts(settings):
             parser.error(why)
     try:
-        policy = Policy(settings)
+        return arguments, settings, Policy(settings)
     except ValueError as error:
         parser.error(f"argument --token-file: {settings.token_file}: {error}")
+
+
+def names_root(arguments: argparse.Namespace) -> bool:
+    """Whether the command line names the miner at the root, which is then served beside a fleet as well."""
+    return hasattr(arguments, "api_host") or hasattr(arguments, "api_port")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run chi-server; return its exit status."""
+    arguments, settings, policy = configure(argv)
     logging.basicConfig(format="%(levelname)s %(message)s", level=settings.log_level.upper())
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
-    if hasattr(arguments, "demo"):
-        settings = start_demo(settings)
+    demo = start_demo(settings) if hasattr(arguments, "demo") else None
+    if demo:
+        settings = dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])
     if hasattr(arguments, "check"):
         from chi import oneshot  # here, as most who start chi never ask for it
 
-        return oneshot.check(settings, policy)
+        return oneshot.check(settings, policy, Threads(1, lambda: None))
+    if hasattr(arguments, "record"):
+        from chi import recording
+
+        return recording.record(settings, arguments.record)
     try:
         listening = find_sockets(settings)
     except OSError as error:
@@ -126,17 +160,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         why = f"{error.strerror}{hint.format(port=settings.http_port)}"
         print(f"chi-server: error: cannot serve on {settings.serving_on}: {why}", file=sys.stderr)
         return status
-    loop = build(settings, policy, listening)
+    loop = build(settings, policy, listening, at_root=bool(demo) or names_root(arguments))
+    if demo and settings.history and settings.protocol != "text":
+        remember_demo(loop, demo)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
-    for server in loop.servers:
-        where = host_and_port(server.effective_host, server.effective_port)
-        log.info("serving http://%s for the miner at %s", where, loop.sites.site.miner.name)
+    signal.signal(signal.SIGHUP, lambda *_: loop.reload())
+    announce(loop)
     log.info("%s gets %s", policy.audience, policy.exposure)
     gc.freeze()  # what exists now stays: spare the collector its looking at it
     loop.run()
     log.info("stopped")
     return 0
+
+
+def announce(loop: Loop) -> None:
+    """Log what is served where, and an address that a browser can open."""
+    for server in loop.servers:
+        where = host_and_port(server.effective_host, server.effective_port)
+        log.info("serving http://%s for %s", where, loop.sites.description)
+    host, port = loop.servers[0].effective_host, loop.servers[0].effective_port
+    if host in ("0.0.0.0", "::"):
+        host = own_address()
+    log.info("open http://%s/dashboard", host_and_port(host, port))
+
+
+def own_address() -> str:
+    """Return this host's address in the LAN, 127.0.0.1 if it has none. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # TEST-NET-1: it only chooses the route
+            return str(sock.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
 
 
 def find_sockets(settings: Settings) -> list[socket.socket]:
@@ -160,18 +216,22 @@ def find_sockets(settings: Settings) -> list[socket.socket]:
 
 
 def build(
-    settings: Settings, policy: Policy, listening: Sequence[socket.socket], clock: Clock = CLOCK
+    settings: Settings,
+    policy: Policy,
+    listening: Sequence[socket.socket],
+    clock: Clock = CLOCK,
+    at_root: bool = False,
 ) -> Loop:
     """Return the event loop with everything that it carries."""
     loop = Loop(settings, Notifier(os.environ), clock)
-    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock)
+    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root)
     loop.carry(create_app(settings, policy, sites), sites, listening, policy.allows)
     loop.threads.submit(socket.getfqdn, policy.learn_name)
     return loop
 
 
-def start_demo(settings: Settings) -> Settings:
-    """Start a simulated miner on a free port; return the settings that lead to it."""
+def start_demo(settings: Settings) -> DemoMiner:
+    """Start a simulated miner on a free port, and return it."""
     try:
         from chi.demo import DemoMiner
         from chi.demo_text import TextMiner
@@ -180,4 +240,15 @@ def start_demo(settings: Settings) -> Settings:
 
     demo = TextMiner() if settings.protocol == "text" else DemoMiner()
     demo.start()
-    return dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])
+    return demo
+
+
+def remember_demo(loop: Loop, demo: DemoMiner) -> None:
+    """Give chi a day of the simulated miner, as if it had watched."""
+    from chi.demo import past
+    from chi.status.model import Rig, Status
+
+    now, site = loop.clock.now(), loop.sites.root
+    assert site is not None
+    for ago, values in past(demo.console.rig):
+        site.monitor.history.add(now - ago, Status(Rig(**values)))

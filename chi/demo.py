@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import functools
 import json
 import math
@@ -32,14 +33,14 @@ import sys
 import threading
 import time
 from binascii import crc32
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 VERSION = "4.11.1"
 MODEL = "Simulated miner"
 REQUEST_LIMIT = 4095  # bytes: the API reads a request with one recv() of this size, and no more
-UPTIME = 6 * 3600 + 1234  # seconds the rig has been running when it is made, so that averages mean something
+UPTIME = 26 * 3600 + 1234  # seconds the rig has been running when it is made, so that a day of it can be told
 
 # --- Chance ---------------------------------------------------------------------------------------
 
@@ -276,6 +277,28 @@ class Rig:
         heat = sum(board.heat(self.now) for board in self.boards) / BOARDS
         rpm = FAN_IDLE + heat * (FAN_FULL - FAN_IDLE) + 60 * sway(f"{self.seed}/fan{number}", self.now, 97)
         return 30 * round(rpm / 30)
+
+
+# Ages and steps in seconds, as finely as chi.status.history keeps them
+PAST = (*range(86_400, 21_600, -300), *range(21_600, 3600, -60), *range(3600, 0, -15))
+
+
+def past(rig: Rig) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield how it was in the last day: so many seconds ago, and attributes of chi.status.model.Rig."""
+    then = copy.copy(rig)
+    for ago in PAST:
+        then.now = rig.now - ago
+        tally = then.tally(then.boards, then.all_pools)
+        yield (
+            ago,
+            {
+                "hashrate": then.mhs(then.boards, 5) * 1e6,
+                "temperature": max(board.chip_temperature(then.now) for board in then.boards),
+                "shares_accepted": float(tally.accepted),
+                "shares_rejected": float(tally.rejected),
+                "shares_stale": float(tally.stale),
+            },
+        )
 
 
 def block(at: int) -> int:

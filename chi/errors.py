@@ -34,6 +34,9 @@ ERRORS = {
         413,
         "The request has {size} bytes as the API reads it, of {limit} that it can read.",
     ),
+    "no-miner": (404, "This chi serves several miners, each below its name: {names}."),
+    "unknown-miner": (404, "No miner of this chi is called {miner}."),
+    "miner-gone": (503, "This miner has been taken off the list of those that chi serves."),
     "host": (
         421,
         "{host} is no name of this server, as far as it knows. If it is: chi-server --host {bare}",
@@ -58,15 +61,29 @@ ERRORS = {
     "cut-off": (502, "The miner's reply was cut off after {size} bytes."),
     "too-deep": (502, "The miner's reply is nested more than {limit} levels deep."),
     "reply-too-large": (502, "The miner's reply is larger than {limit} bytes."),
+    "pretty-too-large": (502, "Indented, the reply is larger than {limit} bytes. Ask without ?pretty."),
     "busy": (503, "Too many requests already wait for the miner. Try again in a moment."),
     "hung": (503, "The miner has not answered for {seconds:.0f} s and others wait already. Try again later."),
     "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),
+    "on-its-way": (
+        503,
+        "The miner is slow: its status is on its way, for {seconds:.0f} s so far. Try again in a moment.",
+    ),
     "not-ready": (503, "{why}"),
     "stopping": (503, "chi is stopping; the request was given up."),
-    "timeout": (504, "The miner did not answer within {seconds:g} s. A command may have been carried out."),
+    "timeout": (504, "The miner did not answer within {seconds:g} s.{further}"),
+    "connect-timeout": (
+        504,
+        "The miner's API at {miner} did not accept a connection within {seconds:g} s. Nothing was sent.",
+    ),
+    "name-timeout": (
+        504,
+        "The name of the miner's host {miner} could not be looked up within {seconds:g} s. Nothing was sent.",
+    ),
 }
+TIMEOUTS = frozenset({"timeout", "connect-timeout", "name-timeout"})
 # These tell of the miner, not of its reply: it cannot be talked to.
-MINER_DOWN = frozenset({"refused", "unreachable", "unknown-host", "closed", "timeout"})
+MINER_DOWN = TIMEOUTS | {"refused", "unreachable", "unknown-host", "closed"}
 # These tell that a client may not have what it asked for.
 DENIALS = frozenset({"token", "read-only", "cross-site", "confirm", "host"})
 

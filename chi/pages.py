@@ -85,11 +85,11 @@ def confirmation(members: dict[str, Any], depth: int) -> bottle.HTTPResponse:
 
 
 @functools.cache
-def read_dashboard() -> tuple[bytes, str]:
-    """Return the page of /dashboard and its policy: what is in the file may run and ask chi, and no more."""
+def read_page(name: str) -> tuple[bytes, str]:
+    """Return a page's file and its policy: what is in the file may run and ask chi, and no more."""
     import hashlib  # here, as most who start chi never open the page
 
-    with open(os.path.join(os.path.dirname(__file__), "dashboard.html"), "rb") as file:
+    with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:
         body = file.read()
     sources = [
         "connect-src 'self'",

@@ -64,8 +64,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "Auradine": ("fan temperature psu voltage frequency mode led ipreport asccount", "reboot"),
     "TeamRedMiner": ("summary2 devs2 pools2", "gpuenable gpudisable"),
     "Sealminer": ("summary stats pools version", "updatepools ascset restart"),
-    # It knows the text protocol only; `threads`, its one report of its own, is not asked for in JSON.
-    "cpuminer, ccminer": ("summary", "seturl quit"),
+    # They speak text only.
+    "cpuminer, ccminer": ("summary threads pool histo hwinfo meminfo scanlog help", "seturl switchpool quit"),
 }
 
 REPORTS = frozenset(name for reports, _ in COMMANDS.values() for name in reports.split())

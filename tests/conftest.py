@@ -88,7 +88,8 @@ class Chi:
         self.policy = Policy(self.settings, clock or CLOCK)
         self.clock = clock or CLOCK
         self.loop = build(self.settings, self.policy, open_sockets(self.settings), self.clock)
-        self.miner, self.monitor = self.loop.sites.site
+        self.site = self.loop.sites.root
+        self.miner, self.monitor = (self.site.miner, self.site.monitor) if self.site else (None, None)
         self.port = int(self.loop.servers[0].effective_port)
         self._thread = threading.Thread(target=self.loop.run, daemon=True)
         self._thread.start()

@@ -929,3 +929,17 @@ def test_proxy_headers_are_not_believed(chi: Chi, header: str) -> None:
     with Wire(chi.port) as wire:
         assert wire.ask("GET /healthz", header).status == 200
     assert seen == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("body", [b"", b"\xef\xbb\xbf", b" \r\n"])
+def test_an_empty_body_says_so(chi: Chi, miner: ScriptedMiner, body: bytes) -> None:
+    """A POST without a request is told that it is empty, not what JSON would have been expected."""
+    message = assert_ours(chi.request("/", "POST", body), 400)
+    assert message.endswith("it is empty.")
+    assert miner.requests == []
+
+
+def test_a_body_after_a_byte_order_mark(chi: Chi, miner: ScriptedMiner) -> None:
+    """What .NET and PowerShell put before a body is no part of it."""
+    assert chi.request("/", "POST", b'\xef\xbb\xbf{"command":"version"}').status == 200
+    assert miner.requests == [b'{"command":"version"}']

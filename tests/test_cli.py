@@ -22,10 +22,12 @@ import pytest
 
 import chi as package
 from chi import __version__, cli
+from chi.demo_text import TextMiner
+from chi.places import Place
 from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
-from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture, envelope, free_port
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, Step, capture, envelope, free_port
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
@@ -64,6 +66,12 @@ GOOD = [
     (["--api_host", "::1"], {"api_host": "::1"}),
     (["--api-host=192.0.2.1"], {"api_host": "192.0.2.1"}),
     (["-w", "8081", "-p", "4029", "-a", "rig"], {"http_port": 8081, "api_port": 4029, "api_host": "rig"}),
+    (["--miner", "rig1=192.0.2.1"], {"miner": (Place("rig1", "192.0.2.1"),)}),
+    (
+        ["--miner", "a=rig.lan:4029", "--miner=b=[::1]:4030"],
+        {"miner": (Place("a", "rig.lan", 4029), Place("b", "::1", 4030))},
+    ),
+    (["--miners", "/etc/chi/miners"], {"miners": "/etc/chi/miners"}),
     (["--listen", "127.0.0.1"], {"listen": ("127.0.0.1",)}),
     (["--listen", "127.0.0.1", "--listen=::1"], {"listen": ("127.0.0.1", "::1")}),
     (["--allow", "::1"], {"allow": (ipaddress.ip_network("::1/128"),)}),
@@ -102,6 +110,7 @@ GOOD = [
     (["--access-log"], {"access_log": True}),
     (["--demo"], {}),
     (["--check"], {}),
+    (["--record", "folder"], {}),
 ]
 
 
@@ -215,6 +224,35 @@ def test_unknown_option_ends_the_start(capsys: pytest.CaptureFixture[str], argum
     line = complaint(capsys, *arguments)
     assert name in line
     assert value in line
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("--read-onyl", "--read-only"), ("--timout=3", "--timeout"), ("--READ-ONLY", "--read-only"),
+        ("--tokenfile", "--token-file"), ("--chek", "--check"), ("--acess-log", "--access-log"),
+        ("--xyz", ""),
+    ],
+)  # fmt: skip
+def test_misspelt_option_suggests_the_right_one(
+    capsys: pytest.CaptureFixture[str], argument: str, meant: str
+) -> None:
+    """What is nearly an option is told which; what is near none is not."""
+    line = complaint(capsys, argument)
+    assert f"{argument}; did you mean {meant}? (see" in line if meant else "did you mean" not in line
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("192.168.1.5:4028", "-a 192.168.1.5 -p 4028"),
+        ("rig.lan:4029", "-a rig.lan -p 4029"),
+        ("[fe80::1%eth0]:4028", "-a fe80::1%eth0 -p 4028"),
+    ],
+)
+def test_port_of_the_miner_has_its_option(capsys: pytest.CaptureFixture[str], value: str, told: str) -> None:
+    """Who gives the port with the host is told where it goes."""
+    assert f"has a port, which goes to -p: {told} (see" in complaint(capsys, "-a", value)
 
 
 @pytest.mark.parametrize("arguments", [("--http", "8080"), ("-w", "web"), ("--log-level",), ("--private",)])
@@ -443,6 +481,64 @@ def test_demo_serves_a_simulated_miner(chi_server: Callable[..., Process]) -> No
     assert "Traceback" not in chi.log
 
 
+# --- --record -------------------------------------------------------------------------------------
+
+PRIVATE = {
+    "version": b'{"STATUS":[{"STATUS":"S","Description":"cgminer 4.9.0"}],"VERSION":[{"CGMiner":"4.9.0"}]}',
+    "summary": b'{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":5,}]}',
+    "pools": b'{"STATUS":[{"STATUS":"S"}],"POOLS":[{"URL":"stratum+tcp://eu.mypool.org:3333",'
+    b'"User":"bc1qmywallet.attic"}]}',
+    "stats": b'{"STATS":[{"MAC":"d4:33:b2:5d:e0:56","Note":"mypool eu.mypool.org bc1qmywallet"}]}',
+}
+
+
+def test_record(miner: ScriptedMiner, tmp_path: Path) -> None:
+    """Each reply of a scrape is a file for its owner alone, as it was sent but for what is private."""
+
+    def script(request: bytes) -> list[Step]:
+        return [PRIVATE.get(json.loads(request)["command"], DENIED.rstrip(b"\0")) + b"\0"]
+
+    miner.script = script
+    done = run("--record", str(tmp_path / "new"), "-p", str(miner.port))
+    assert (done.returncode, done.stderr) == (0, "")
+    files = {path.name: path for path in (tmp_path / "new").iterdir()}
+    assert sorted(files) == ["devs.json", "pools.json", "stats.json", "summary.json", "version.json"]
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert files["summary.json"].read_bytes() == PRIVATE["summary"]
+    text = b"".join(path.read_bytes() for path in files.values()).decode()
+    for secret in ("mypool.org", "bc1qmywallet", "attic", "d4:33"):
+        assert secret not in text
+    assert miner.commands == ["version", "summary", "pools", "devs", "stats"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "broken link"])
+def test_record_needs_a_new_folder(miner: ScriptedMiner, tmp_path: Path, kind: str) -> None:
+    """What is there already is not touched, and the miner is not asked; no link is followed."""
+    place, other = tmp_path / "there", tmp_path / "other"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("mine")
+    else:
+        if kind == "link":
+            other.mkdir()
+        place.symlink_to(other)
+    done = run("--record", str(place), "-p", str(miner.port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"chi-server: error: cannot make the folder \S+: File exists\n", done.stderr)
+    assert miner.requests == []
+    assert not other.exists() or not list(other.iterdir())
+
+
+def test_record_without_a_miner(tmp_path: Path) -> None:
+    """Where nobody answers there is no folder, and it says so."""
+    done = run("--record", str(tmp_path / "new"), "-p", str(free_port()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "does not answer" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 # --- --check --------------------------------------------------------------------------------------
 
 
@@ -476,6 +572,26 @@ def test_check_of_the_demo() -> None:
     assert pools == "Pools:  2 of 2 alive"
     assert access == "Access: the API gives this host write access"
     assert chi.startswith("chi:    would serve on port 8080 of every interface: every command")
+
+
+@pytest.mark.parametrize("protocol", ["auto", "text"])
+def test_check_of_a_text_miner(protocol: str) -> None:
+    """--check says what the miner speaks, found out or told."""
+    demo = TextMiner()
+    demo.start()
+    status, text = check("-p", str(demo.address[1]), "--protocol", protocol)
+    demo.close()
+    assert status == 0
+    miner, pools, access, *_ = text.splitlines()
+    assert miner.endswith(" answers, and speaks the text protocol: ccminer 2.3.1, API 1.9")
+    assert pools == "Pools:  2 told, that in use is alive"
+    assert access == "Access: the API does not tell whether this host has write access"
+
+
+def test_check_of_the_text_demo() -> None:
+    """--demo with --protocol text is a miner that speaks only text."""
+    status, text = check("--demo", "--protocol", "text")
+    assert (status, "speaks the text protocol: ccminer" in text) == (0, True)
 
 
 @pytest.mark.parametrize("software", SOFTWARE)
@@ -518,6 +634,20 @@ CHECKS = {
     "version unknown": ({"version": capture("nonsense")}, 0, ["unknown software, API unknown\n"]),
     "version odd": ({"version": b"[1]\0"}, 0, ["unknown software, API unknown\n"]),
     "API alone": ({"version": envelope(VERSION=[{"API": "3.7"}])}, 0, ["unknown software, API 3.7\n"]),
+    "BFGMiner": (
+        {"version": capture("version", "bfgminer-5.5.0")},
+        0,
+        [" answers: BFGMiner 5.5.0, API 3.1\n"],
+    ),
+    "Antminer": (
+        {
+            "version": envelope(
+                VERSION=[{"BMMiner": "2.0.0", "API": "3.1", "Miner": "26", "Type": "Antminer S9"}]
+            )
+        },
+        0,
+        [" answers: BMMiner 2.0.0 on Antminer S9, API 3.1\n"],
+    ),
     "garbage": ({"version": b"garbage\0"}, 1, ["Miner:  The miner's reply is not JSON"]),
     "cgminer's text": (
         {"version": b"STATUS=S,When=1|VERSION,CGMiner=4.11.1,API=3.7|\0"},
@@ -542,6 +672,34 @@ def test_check_says_what_is_there(
     if expected:
         assert text.count("\n") == 1
         assert len(miner.requests) == 1 + (replies["version"] == b"")  # in text as well, if nothing came
+
+
+ODD = r"\u001b]0;owned\u0007\u001b[2J\r\n\u009b31m\u202e\ud800\udfff\udc80" + "x" * 5000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        '{"STATUS":[{"STATUS":"S","Description":"ODD"}],"VERSION":[{"CGMiner":"ODD","API":"ODD","PROD":"AvalonODD"}]}',
+        '{"STATUS":[{"STATUS":"S"}],"VERSION":[{"ODD":"ODD","API":' + "9" * 5000 + "}]}",
+        "STATUS=E,When=1,Code=14,Msg=ODD|",
+        "ODD",
+    ],
+)
+def test_check_prints_only_what_is_printable(
+    miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch, version: str, encoding: str
+) -> None:
+    """Whatever a miner says of itself, a terminal gets short lines of printable characters."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    odd = version.replace("ODD", ODD)
+    plain = odd.encode().decode("unicode_escape").encode("utf-8", "surrogatepass")
+    for reply in (odd.encode(), plain):
+        miner.script = like("cgminer-4.11.1", version=reply + b"\0", pools=reply + b"\0")
+        status, text = check("-p", str(miner.port))
+        assert status in (0, 1)
+        assert all(line.isprintable() and len(line) < 300 for line in text.split("\n"))
+        assert text.startswith("Miner:  ")
 
 
 def test_check_of_no_miner() -> None:

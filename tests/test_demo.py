@@ -705,7 +705,7 @@ def test_check_tells_what_a_client_may(start, access, command, answer):
         (b"", rb"STATUS=E,When=1795352793,Code=14,Msg=Invalid command\|\0"),
         (
             b"summary\0\0",
-            rb"STATUS=S,.*,Description=cgminer 4.11.1\|SUMMARY,Elapsed=22834,MHS av=\d+\.\d\d,.*\|\0",
+            rb"STATUS=S,.*,Description=cgminer 4.11.1\|SUMMARY,Elapsed=94834,MHS av=\d+\.\d\d,.*\|\0",
         ),
         (b"devs", rb"STATUS=S,[^|]*\|ASC=0,[^|]*\|ASC=1,[^|]*\|ASC=2,Name=DMO,[^|]*\|\0"),
         (
@@ -852,3 +852,17 @@ def test_the_module_is_a_program(monkeypatch, capsys):
         runpy.run_path(demo.__file__, run_name="__main__")
     assert ended.value.code == 0
     assert "(default: 4028)" in capsys.readouterr().out
+
+
+def test_the_past_is_that_of_the_miner(clock):
+    """A day, as it would have been told: counters that only grow, up to what is told now, at its rates."""
+    rig = demo.Rig(clock=clock)
+    told = list(demo.past(rig))
+    assert [told[0][0], told[-1][0]] == [24 * HOUR, 15]
+    then = demo.Rig(clock=Clock(NOW - 15))
+    accepted = [values["shares_accepted"] for _, values in told]
+    assert accepted == sorted(accepted)
+    now = rig.tally(rig.boards, rig.all_pools).accepted
+    assert 0 < accepted[0] < accepted[-1] <= now <= accepted[-1] + 10
+    assert all(0.9e14 < values["hashrate"] < 1.1e14 for _, values in told)
+    assert told[-1][1]["hashrate"] == pytest.approx(then.mhs(then.boards, 5) * 1e6, rel=0.01)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from chi.demo import Rig
-from chi.demo_text import TextMiner
+from chi.demo_text import TextMiner, main
 from chi.miner.text import read_records
 
 CAPTURES = Path(__file__).parent / "data" / "captures-text"
@@ -86,6 +88,7 @@ def test_writes(start: Callable[..., TextMiner]) -> None:
     assert ask(ccminer, b"switchpool|9") == b"fail|\0"
     assert ask(ccminer, b"seturl|stratum+tcp://new.example.com:1") == b"ok|\0"
     assert b"URL=stratum+tcp://new.example.com:1;" in ask(ccminer, b"pool")
+    assert ask(ccminer, b"seturl") == ask(ccminer, b"switchpool") == b"ok|\0"
     assert ask(cpuminer, b"quit") == ask(cpuminer, b"seturl|host:1") == b"\0"
     assert ask(cpuminer, b"switchpool|1") == b""
     assert ask(ccminer, b"quit") == b"bye|\0"
@@ -102,6 +105,19 @@ def test_what_ends_it(software: str, request_: bytes, start: Callable[..., TextM
     miner.close()
     with pytest.raises(OSError, match="refused"):
         ask(miner, b"summary")
+
+
+def test_the_command_line() -> None:
+    """It is a program of its own, that ends at quit."""
+    program = [sys.executable, "-m", "chi.demo_text", "--port", "0", "--software", "cpuminer"]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        port = int(process.stderr.readline().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(b"quit")
+            assert connection.recv(10) == b"bye|\0"
+        assert process.wait(10) == 0
+    assert main(["--host", "192.0.2.1"]) == 1
 
 
 def test_a_long_request_is_reset(start: Callable[..., TextMiner]) -> None:

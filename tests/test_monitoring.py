@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chi.status.model import Chain, Fan, Pool, Rig
-from chi.status.problems import PROBLEMS
+from chi.status.problems import PROBLEMS, code_of
 from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES, VERDICT_FAMILIES
 
 MONITORING = Path(__file__).resolve().parent.parent / "packaging" / "monitoring"
@@ -20,9 +20,9 @@ MONITORING = Path(__file__).resolve().parent.parent / "packaging" / "monitoring"
 URLS = {"/metrics", "/status.json", "/healthz", "/readyz"}  # of chi's own, those that monitors ask for
 FAMILIES = {
     "cgminer_up",
-    *VERDICT_FAMILIES,
     *(family.name for family in MINER_FAMILIES),
     *(name for name, *_ in OWN_FAMILIES),
+    *VERDICT_FAMILIES,
 }
 NAME = re.compile(r"\b(?:cgminer|chi|process)_[a-z_]+\b")
 
@@ -45,18 +45,66 @@ def test_every_alert_is_tested() -> None:
     """Each is shown to fire, before that not to, and to resolve."""
     tests = (MONITORING / "alerts_test.yml").read_text()
     for name in alerts():
-        assert len(re.findall(rf"alertname: {name}\n\s+exp_alerts:\n", tests)) == 1, name
+        assert len(re.findall(rf"alertname: {name}\n\s+exp_alerts:(?: &\w+)?\n", tests)) == 1, name
         assert len(re.findall(rf"alertname: {name}}}", tests)) >= 2, name
 
 
-def test_the_alerts_have_the_limits_of_the_verdict() -> None:
-    """What is too hot, and too many rejected, is the same in the verdict, which the page shows."""
-    rule = alerts()["MinerTooHot"]
-    limits = dict(re.findall(r'sensor="(\w+)"} > (\d+)', rule))
-    (limits["device"],) = re.findall(r"cgminer_device_temperature_celsius > (\d+)", rule)
-    told = {key: f"{kind.limit:g}" for key, kind in PROBLEMS.items() if key.startswith("too-hot/")}
-    assert {f"too-hot/{kind}": limit for kind, limit in limits.items()} == told
-    assert f" > {PROBLEMS['rejects'].limit:g}\n" in alerts()["MinerRejects"]
+# Rows that no alert of their own tells: MinerDown, and what is meant or passes.
+NO_ALERT = {"no-data", "starting", "tuning"}
+
+
+def test_the_alerts_have_the_codes_of_the_verdict() -> None:
+    """Each row of its table is in an alert of its level, or ends the earning; no rule has another code."""
+    told = {
+        name: {code for codes in re.findall(r'code=~?"([^"]*)"', rule) for code in codes.split("|")}
+        for name, rule in alerts().items()
+    }
+    ends = {code_of(key) for key, kind in PROBLEMS.items() if kind.ends}
+    lasting = {
+        level: {code_of(key) for key, kind in PROBLEMS.items() if kind.level == level and not kind.ends}
+        for level in ("bad", "warn")
+    }
+    warnings = lasting["warn"] - NO_ALERT - told["MinerRestarted"]
+    assert told["MinerNotEarning"] == {"sleeping"} <= ends
+    assert told["MinerImpaired"] == warnings
+    assert told["MinerBroken"] == lasting["bad"] - warnings - NO_ALERT
+    assert set().union(*told.values()) | ends | NO_ALERT == {code_of(key) for key in PROBLEMS}
+    for name, rule in alerts().items():
+        severity = {"MinerImpaired": "warning", "MinerRestarted": "info"}.get(name, "critical")
+        assert f"severity: {severity}\n" in rule
+
+
+def lasts(seconds: float) -> str:
+    """A length of time, as the documentation has it."""
+    if not seconds:
+        return "at once"
+    return f"{seconds / 60:g} min" if seconds < 3600 else f"{seconds / 3600:g} h"
+
+
+def row_of(key: str) -> str:
+    """What docs/verdict.md says of a row of the table, up to its last column."""
+    kind = PROBLEMS[key]
+    share = kind.clear is not None and kind.limit is not None and kind.limit < 2
+
+    def value(limit: float | None) -> str:
+        if limit is None:
+            return ""
+        return f"{limit * 100:g} %" if share else f"{limit:g} °C" if kind.clear else lasts(limit)
+
+    after, stay = (lasts(seconds) for seconds in (kind.after, kind.stay))
+    window = lasts(kind.window) if kind.window else ""
+    code, _, rest = key.partition("/")
+    limits = (value(kind.limit), value(kind.clear))
+    return "| " + " | ".join((f"`{code}` {rest}".strip(), kind.level, *limits, window, after, stay)) + " |"
+
+
+def test_the_documentation_has_the_table_of_the_verdict() -> None:
+    """docs/verdict.md: each row with its limits, window and delays, in their order."""
+    text = (MONITORING.parent.parent / "docs" / "verdict.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("| `")] == [row_of(key) for key in PROBLEMS]
+    for key, kind in PROBLEMS.items():
+        assert f"`{code_of(key)}`" in text
+        assert kind.sentence
 
 
 def test_alerts_use_what_there_is() -> None:

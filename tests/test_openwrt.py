@@ -6,12 +6,18 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
+import subprocess
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
 
 from chi import cli
+from chi.bounds import MAX_TOKEN, MIN_TOKEN
 from chi.settings import Settings
 
 TREE = Path(__file__).resolve().parent.parent
@@ -24,6 +30,8 @@ VALUES = json.loads((TREE / "tests/e2e/openwrt/values.json").read_text(encoding=
 # Settings without an option in /etc/config/chi, and why.
 NOT_IN_UCI = {
     "service": "the package starts chi so",
+    "miner": "the sections miner",
+    "miners": "the sections miner",
     "listen": "interface gives the addresses",
     "private": "the token is then needed for every report",
     "access_log": "the log of a device is small",
@@ -100,7 +108,7 @@ def test_every_option_is_explained() -> None:
     text = (FILES / "chi.config").read_text(encoding="utf-8")
     readme = (OPENWRT / "README.md").read_text(encoding="utf-8")
     for group in text.split("\n\n")[2:]:
-        assert group.startswith("\t# "), group
+        assert group.lstrip("\t").startswith("# "), group
     for name in options():
         assert f"`{name}`" in readme, name
 
@@ -125,10 +133,115 @@ def test_chi_server_takes_the_same_values(name: str) -> None:
             parse(f"{option}={value}")
 
 
+def test_a_token_is_as_long_as_for_chi_server() -> None:
+    """The bounds of a token in the init script are chi-server's."""
+    script = (FILES / "chi.init").read_text(encoding="utf-8")
+    assert f"-ge {MIN_TOKEN} ] || problem" in script
+    assert f"-le {MAX_TOKEN} ] || problem" in script
+
+
 def test_the_table_of_values_has_every_option_that_is_judged() -> None:
     """Every option with a value that both judge is in the table."""
     judged = {name for name, row in options().items() if row.option and row.kind not in ("flag", "path")}
     assert set(VALUES) == judged
+    unit = (TREE / "packaging/systemd/chi.service").read_text(encoding="utf-8")
     allowed = re.search('^PRIVATE="(.*)"$', (FILES / "chi.init").read_text(encoding="utf-8"), re.MULTILINE)
     assert allowed
-    assert len(parse(*(f"--allow={network}" for network in allowed[1].split())).allow) == 8
+    private = parse(*(f"--allow={network}" for network in allowed[1].split())).allow
+    found = re.findall(r"--allow ([0-9a-f]*[:.]\S+)", unit)
+    debian = parse(*(f"--allow={network}" for network in found)).allow
+    assert set(private) == set(debian)
+
+
+# --- LuCI's page ----------------------------------------------------------------------------------
+
+APP = OPENWRT / "luci-app-chi"
+VIEW = (APP / "htdocs/luci-static/resources/view/chi.js").read_text(encoding="utf-8")
+INIT = (FILES / "chi.init").read_text(encoding="utf-8")
+
+
+def texts() -> ModuleType:
+    """The script that writes the page's texts."""
+    loader = SourceFileLoader("luci_texts", str(OPENWRT / "luci-texts"))
+    spec = spec_from_loader("luci_texts", loader)
+    assert spec
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_each_option_once() -> None:
+    """Every option of the service is on the page, and on it once, of a kind that fits."""
+    found = re.findall(r"s\.taboption\('\w+', form\.(\w+), '(\w+)'", VIEW)
+    assert sorted(name for _, name in found) == sorted(options())
+    for kind, name in found:
+        row = options()[name]
+        fits = {"flag": "Flag", "networks": "MultiValue", "list": "DynamicList", "one_of": "ListValue"}
+        assert kind == fits.get(row.kind.split()[0], "Value"), name
+
+
+def test_the_page_has_the_defaults_and_bounds_of_the_service() -> None:
+    """What is shown where nothing is set, and the bounds of numbers, are those of the init script."""
+    for name, row in options().items():
+        block = re.search(rf"form\.\w+, '{name}', .*?(?=\n\n)", VIEW, re.DOTALL)
+        assert block, name
+        kind, *words = row.kind.split()
+        if kind in ("whole", "number"):
+            assert f"{kind}({', '.join(words)}), '{row.default}')" in block[0], name
+        elif kind == "one_of":
+            assert f"[ {', '.join(map(repr, words))} ].forEach" in block[0], name
+        elif row.default:
+            assert repr(row.default) in block[0], name
+
+
+def test_the_page_judges_by_the_expressions_of_the_init_script() -> None:
+    """A regular expression of the page is one of the init script's."""
+    patterns = re.findall(r"(?:like\(|LABEL = |OCTET = )'((?:[^'\\]|\\.)+)'", VIEW)
+    assert len(patterns) >= 6
+    for pattern in patterns:
+        assert f"'{pattern.replace(chr(92) * 2, chr(92))}'" in INIT, pattern
+
+
+def test_the_pages_texts_are_those_of_the_options() -> None:
+    """The descriptions are chi-server's and the configuration file's, and translators get every text.
+
+    If not: packaging/openwrt/luci-texts writes them anew.
+    """
+    script = texts()
+    assert script.described(VIEW) == VIEW
+    assert (APP / "po/templates/chi.pot").read_text(encoding="utf-8") == script.template(VIEW)
+    assert "TEXT:" not in VIEW
+
+
+def test_the_acl_names_what_there_is() -> None:
+    """The ACL grants what the page uses, by names that exist; writing is the configuration."""
+    share = APP / "root/usr/share"
+    (name, acl), *others = json.loads((share / f"rpcd/acl.d/{APP.name}.json").read_text()).items()
+    assert (name, others) == (APP.name, [])
+    assert acl["write"] == {"uci": ["chi"]}
+    assert acl["read"]["uci"] == ["chi"]
+    assert acl["read"]["ubus"] == {"file": ["exec"], "service": ["list"]}
+    ((command, rights),) = acl["read"]["file"].items()
+    script, action = command.split()
+    assert (script, rights) == ("/etc/init.d/chi", ["exec"])
+    assert f'EXTRA_COMMANDS="{action}"' in INIT
+    assert f"\n{action}() {{\n" in INIT
+    (entry,) = json.loads((share / f"luci/menu.d/{APP.name}.json").read_text()).items()
+    assert entry[0] == "admin/services/chi"
+    assert entry[1]["depends"] == {"acl": [name], "uci": {"chi": True}}
+    assert VIEW.count("rpc.declare") == 1
+    assert (APP / f"htdocs/luci-static/resources/view/{entry[1]['action']['path']}.js").exists()
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not here")
+def test_the_page_is_javascript(tmp_path: Path) -> None:
+    """`node` reads it, as the function that LuCI makes of it."""
+    (tmp_path / "chi.js").write_text(f"(function() {{ {VIEW}\n}})", encoding="utf-8")
+    subprocess.run(["node", "--check", tmp_path / "chi.js"], check=True)
+
+
+def test_the_page_is_small() -> None:
+    """What is installed of it is less than 20 KB."""
+    installed = [path for name in ("htdocs", "root") for path in (APP / name).rglob("*") if path.is_file()]
+    assert len(installed) == 3
+    assert sum(path.stat().st_size for path in installed) < 20_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html.parser
 import itertools
@@ -13,6 +14,7 @@ import re
 import struct
 import threading
 import time
+import urllib.parse
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,16 +24,17 @@ import pytest
 
 from chi import app
 from chi.bounds import PROBES
+from chi.errors import ChiError
 from chi.monitor import FIRST_SAMPLE
 from chi.responses import JSON
 from chi.server.loop import DRAIN
 from chi.status import firmware
 from chi.status.firmware import normalise
-from chi.status.history import SAMPLE_INTERVAL, SAMPLED, History
+from chi.status.history import RANGES, SAMPLE_INTERVAL, SAMPLED, History
 from chi.status.model import Status
 from chi.status.problems import PROBLEMS, code_of
 from tests.client import Background, Wire
-from tests.conftest import Chi, Response
+from tests.conftest import Chi, Response, StillClock
 from tests.miner.test_asking import settle
 from tests.scripted import CLOSE, HOLD, ScriptedMiner, Step, free_port
 from tests.status.golden import FIRMWARES, GOLDEN, columns, replies_of
@@ -96,26 +99,26 @@ def due(chi: Chi, seconds: float = 0.0) -> None:
     chi.loop.wake()
 
 
-SAMPLE = "version+summary+devs+stats"
+SAMPLE = "version+summary+pools+devs+stats"
 SAMPLES = {  # what is asked for the first sample, and for each later one
-    "avalon": ([SAMPLE, "estats"], ["version+summary+devs+estats"]),
+    "avalon": ([SAMPLE, "estats"], ["version+summary+pools+devs+estats"]),
     "bfgminer-5.5.0": ([SAMPLE], [SAMPLE]),
-    "bitmain-s19": ([SAMPLE], ["version+summary+stats"]),
-    "bitmain-s9": ([SAMPLE], ["version+summary+stats"]),
-    "bosminer": ([SAMPLE, "temps"], ["version+summary+devs+temps"]),
+    "bitmain-s19": ([SAMPLE], ["version+summary+pools+stats"]),
+    "bitmain-s9": ([SAMPLE], ["version+summary+pools+stats"]),
+    "bosminer": ([SAMPLE, "temps"], ["version+summary+pools+devs+temps"]),
     "cgminer-4.11.1": ([SAMPLE], [SAMPLE]),
-    "luxos": ([SAMPLE, "temps"], ["version+summary+devs+temps"]),
+    "luxos": ([SAMPLE, "temps"], [f"{SAMPLE}+temps"]),
     "sgminer-5.1.1": ([SAMPLE], [SAMPLE]),
     "whatsminer": (
-        [SAMPLE, "version", "get_version", "summary", "edevs"],
-        ["get_version", "summary", "edevs"],
+        [SAMPLE, "version", "get_version", "summary", "pools", "edevs"],
+        ["get_version", "summary", "pools", "edevs"],
     ),
 }
 
 
 @pytest.mark.parametrize("golden", FIRMWARES)
 def test_what_a_sample_asks(sampler: Callable[..., Any], miner: ScriptedMiner, golden: str) -> None:
-    """As few requests as the firmware allows, without pools; the sample has what the status has."""
+    """As few requests as the firmware allows; the sample has what the status has."""
     miner.script = miner_like(golden)
     chi, history = sampler()
     first, later = SAMPLES[golden]
@@ -323,6 +326,129 @@ def test_scrapes_of_many_give_one_sample(sampler: Callable[..., Any], miner: Scr
     assert len(history.wait(1)["time"]) == 1
 
 
+@pytest.fixture
+def minutes(serve: Callable[..., Chi], miner: ScriptedMiner) -> Callable[..., Chi]:
+    """Let chi watch a miner for so many seconds, which take none."""
+    chi = serve(miner.port, clock=StillClock().clock, history=60)
+    counted = 0
+
+    def sampled(count: int) -> bool:
+        return len(columns(chi.monitor.history)["time"]) >= count
+
+    def watch(seconds: float, golden: str = "") -> Chi:
+        nonlocal counted
+        if golden:
+            miner.script = miner_like(golden)
+        for _ in range(round(seconds / 15)):
+            chi.advance(15)
+            counted += 1
+            until(functools.partial(sampled, counted))
+        return chi
+
+    return watch
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    ends = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < ends
+        time.sleep(0.002)
+
+
+def test_each_minute_all_is_asked(minutes: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """Every fourth sample is a whole scrape, with fans and power; the others are small."""
+    minutes(150, "bosminer")
+    small = SAMPLES["bosminer"][1][0]
+    whole = REQUESTS["bosminer"][1][0]
+    assert small != whole
+    asked = [command for command in miner.commands[2:] if command != "privileged"]
+    assert asked == [*[small] * 3, whole, *[small] * 3, whole, small]
+
+
+def test_a_scrape_takes_the_place_of_the_whole_sample(
+    minutes: Callable[..., Chi], miner: ScriptedMiner
+) -> None:
+    """Who is scraped each minute is not asked for more."""
+    chi = minutes(45, "bosminer")
+    chi.advance(10)
+    assert chi.get("/status.json").status == 200
+    before = len(miner.requests)
+    minutes(45, "bosminer")
+    assert miner.commands[before:] == SAMPLES["bosminer"][1] * 3
+
+
+def test_the_verdict_is_told_everywhere(minutes: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """A miner without new shares does not earn after a while: in JSON, in metrics, and in words."""
+    chi = minutes(60, "bitmain-s9")
+    assert chi.get("/status.json").json["verdict"]["earning"] is True
+    assert scrape(chi)["cgminer_earning", ""] == 1
+    assert chi.get("/readyz").json["STATUS"][0]["Msg"].endswith(" answers. Earning.")
+    minutes(600)
+    verdict = chi.get("/status.json").json["verdict"]
+    assert verdict["earning"] is False
+    (problem,) = verdict["problems"]
+    assert (problem["code"], problem["level"], problem["about"]) == ("no-share", "bad", "")
+    assert problem["since"] - chi.clock.epoch() in (-360, -359, -300, -299)
+    found = scrape(chi)
+    assert found["cgminer_earning", ""] == 0
+    assert found["cgminer_problem", 'code="no-share",about=""'] == 1
+    assert "Not earning. The miner hashes, but" in chi.get("/readyz").json["STATUS"][0]["Msg"]
+    miner.script = [CLOSE]
+    minutes(120)
+    found = scrape(chi)
+    assert ("cgminer_earning", "") not in found
+    assert found["cgminer_problem", 'code="no-data",about=""'] == 1
+
+
+def test_the_verdict_without_a_history(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """It is judged whenever somebody asks."""
+    miner.script = miner_like("bitmain-s9")
+    chi = serve(miner.port, clock=StillClock().clock)
+    for _ in range(10):
+        chi.advance(60)
+        scrape(chi)
+    assert chi.get("/status.json").json["verdict"]["earning"] is False
+
+
+def test_who_was_not_asked_is_not_silent(
+    serve: Callable[..., Chi], miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that tells nothing of the miner leaves the verdict as it is."""
+    miner.script = miner_like("bitmain-s9")
+    chi = serve(miner.port, clock=StillClock().clock)
+    assert look(chi).status == 200
+    verdict = chi.monitor.verdict
+    for name in ("busy", "not-sent"):
+        error = ChiError(name, seconds=1)
+        monkeypatch.setattr(chi.miner, "ask", lambda *_, error=error, **__: (_ for _ in ()).throw(error))
+        chi.advance(100)
+        assert chi.get("/status.json").status == 503
+        assert chi.monitor.verdict is verdict
+
+
+@pytest.mark.parametrize("span", RANGES)
+def test_ranges_of_history_json(minutes: Callable[..., Chi], span: str) -> None:
+    """Each is told, by its name; without one it is as ever."""
+    chi = minutes(120, "bitmain-s9")
+    told = chi.get(f"/history.json?range={span}").json
+    assert (told["range"], told["minutes"] * 60, told["interval"]) == (span, *RANGES[span])
+    assert told["samples"]["time"]
+    assert "range" not in chi.get("/history.json").json
+
+
+@pytest.mark.parametrize("span", ["", "2h", "1H", "%31h+", "24h&range=1h&", "\u20ac"])
+def test_other_ranges_are_refused(serve: Callable[..., Chi], miner: ScriptedMiner, span: str) -> None:
+    """In words, with those that there are."""
+    response = serve(miner.port).get(f"/history.json?range={urllib.parse.quote(span, safe='%&=+')}")
+    if span.startswith("24h"):
+        assert response.json["range"] == "24h"
+        return
+    assert response.status == 400
+    message = response.json["STATUS"][0]["Msg"]
+    assert "it is one of 1h, 6h, 24h, or left out" in message
+
+
 def test_without_history_nothing_is_asked(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
     """--history 0: no sample, not by a scrape either, and the document says so."""
     miner.script = miner_like("bitmain-s9")
@@ -468,8 +594,8 @@ def test_only_who_says_so_gets_a_held_status(
 
 def aged(chi: Chi, seconds: float) -> None:
     """Make the status that is held so much older."""
-    asked, status = chi.monitor._newest
-    chi.monitor._newest = (asked - seconds, status)
+    newest = chi.monitor._newest
+    chi.monitor._newest = newest._replace(asked=newest.asked - seconds)
 
 
 def test_a_held_status_is_never_older_than_asked_for(steady: Chi, miner: ScriptedMiner) -> None:

@@ -13,21 +13,28 @@ All of this runs in the event loop's thread: there are no locks.
 from __future__ import annotations
 
 import collections
-import logging
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from chi.bounds import LARGE, MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.bounds import (
+    MAX_HELD,
+    MAX_HELD_SIZE,
+    MAX_JUDGED,
+    MAX_JUDGED_SIZE,
+    MAX_MINER_CONNECTIONS,
+    MAX_WAITING,
+    PROBES,
+)
 from chi.clock import CLOCK, Clock
-from chi.errors import MINER_DOWN, ChiError
+from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
+from chi.guard import guarded
 from chi.miner.conversation import Conversation, check_text
 from chi.miner.dialect import Dialect
-from chi.miner.replies import Reply, read_reply
+from chi.miner.replies import Made, Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look_up
 from chi.settings import Settings
-
-log = logging.getLogger("chi")
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
 TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
@@ -52,7 +59,18 @@ class Client:
     Times are those of Clock.now().
     """
 
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "own", "raw", "resume")
+    __slots__ = (
+        "answers",
+        "arrived",
+        "deadline",
+        "forwarded",
+        "known",
+        "made",
+        "own",
+        "raw",
+        "resume",
+        "scrape",
+    )
 
     def __init__(
         self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None], *, own: bool = False
@@ -63,8 +81,10 @@ class Client:
         self.resume = resume  # has the handler run again
         self.answers: dict[Key, Outcome] = {}
         self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
+        self.made: Made | None = None  # how to make values of replies, for whom wants them
         self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
         self.own = own
+        self.scrape: Any = None  # the monitor's, of what it wants to know
 
 
 class Question:
@@ -90,6 +110,16 @@ class Question:
         joined = b"+" in self.key[0]
         return self.shared and not (joined and all(client.known for client in self.waiting))
 
+    def wanted_until(self, exchange: Conversation) -> float:
+        """Until when somebody waits for this exchange."""
+        asked = float("inf") if exchange.asked is None else exchange.asked
+        return max((client.deadline for client in self.waiting if client.arrived <= asked), default=0.0)
+
+    @property
+    def made(self) -> Made | None:
+        """How to make a value of the reply; None if nobody wants it."""
+        return next((client.made for client in self.waiting if client.made), None)
+
     def wants_asking(self, now: float) -> bool:
         """Whether somebody waits whom no request under way will serve, nor may still serve."""
         if not self.waiting or not self.exchanges:
@@ -97,6 +127,20 @@ class Question:
         newest = self.exchanges[-1]
         silent = now - newest.heard >= SILENCE
         return silent and newest.asked is not None and self.waiting[-1].arrived > newest.asked
+
+
+class Share:
+    """What the miners of one chi have together, and what each may take of it."""
+
+    def __init__(self, miners: int = 1) -> None:
+        self.free = MAX_MINER_CONNECTIONS
+        self.divide(miners)
+
+    def divide(self, miners: int) -> None:
+        """Let each of so many have its part."""
+        # A quarter is always left for miners that answer, however many hang.
+        self.connections = max(1, MAX_MINER_CONNECTIONS * 3 // 4 // max(1, miners))
+        self.judged = max(4, MAX_JUDGED // max(1, miners))
 
 
 class Miner:
@@ -113,16 +157,21 @@ class Miner:
         submit: Submit,
         counters: Counters,
         clock: Clock = CLOCK,
+        share: Share | None = None,
     ) -> None:
         self.name = host_and_port(settings.api_host, settings.api_port)
         self.counters = counters
         self._clock = clock
         # Called when the miner comes or goes: whether it answers, and a sentence that says so.
         self.on_change: Callable[[bool, str], None] = lambda answers, sentence: None
+        # Called when there is something to do before the next turn that is due.
+        self.on_work: Callable[[], None] = lambda: None
+        self._share = share or Share()
         self._settings = settings
         self._sockets = sockets
         self._submit = submit
         self._dialect = Dialect(settings.protocol)
+        self.one_at_a_time = False  # whether the miner hangs up on a second connection
         self.trouble = ""  # while it does not answer, the name of the error
         self._answers: bool | None = None  # None: nobody has asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
@@ -184,25 +233,45 @@ class Miner:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
         if self._dialect.is_silent and self._dialect.may_try(now):
             self._knock(now)
-        for exchange in self._exchanges[:]:
-            if now >= exchange.started + self._settings.timeout:
-                exchange.finish(ChiError("timeout", seconds=self._settings.timeout))
-            elif now >= exchange.heard + QUIET:
-                exchange.settle()
+        for question in list(self._open):
+            for exchange in question.exchanges[:]:
+                self._watch(question, exchange, now)
         for question in [question for question in self._open if question.deadline <= now]:
             self._expire(question, now)
         for question in [question for question in self._open if question.wants_asking(now)]:
             if not self._has_room(now):
                 break
-            self._send(question, now)
+            guarded("asking the miner", self._send, question, now)
         while self._spent:
             self._spent.pop().close()
         return TICK if self._open else IDLE
 
-    def give_up(self) -> None:
-        """Answer everybody who waits with `stopping`."""
+    def _watch(self, question: Question, exchange: Conversation, now: float) -> None:
+        """End an exchange that has taken too long, or is complete without saying so."""
+        late = now >= exchange.started + self._settings.timeout
+        if late and (self._is_silent(exchange, now) or now >= question.wanted_until(exchange)):
+            exchange.finish(self._overdue(question, exchange))
+        elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
+            exchange.finish(ChiError("internal"))
+
+    @property
+    def answers(self) -> bool | None:
+        """Whether it answered when it was last asked; None: nobody has asked yet."""
+        return self._answers
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits and nothing is under way."""
+        return not self._open and not self._exchanges and not self._spent
+
+    def _is_silent(self, exchange: Conversation, now: float) -> bool:
+        """Whether the miner has given no sign of life for as long as a client waits."""
+        return now - max(self._heard, exchange.started, exchange.heard) >= self._settings.timeout
+
+    def give_up(self, error: ChiError) -> None:
+        """Answer everybody who waits with `error`."""
         for question in list(self._open):
-            self._answer(question, None, ChiError("stopping"))
+            self._answer(question, None, error)
 
     @property
     def speaks_text(self) -> bool:
@@ -218,7 +287,7 @@ class Miner:
 
     def _remember(self, raw: bytes, key: Key) -> None:
         if raw not in self._judged and len(raw) <= MAX_JUDGED_SIZE:
-            if len(self._judged) >= MAX_JUDGED:
+            if len(self._judged) >= self._share.judged:
                 del self._judged[next(iter(self._judged))]
             self._judged[raw] = key
 
@@ -231,6 +300,7 @@ class Miner:
             if shared:
                 self._shared[key] = question
         question.add(client)
+        self.on_work()
 
     def _check_manners(self, client: Client, request: bytes) -> None:
         """Refuse what the miner had better not be asked."""
@@ -258,16 +328,33 @@ class Miner:
 
     def _expire(self, question: Question, now: float) -> None:
         """Give up the clients whose deadline has passed."""
-        name = "timeout" if question.exchanges else "not-sent"
-        error = ChiError(name, seconds=self._settings.timeout)
+        error = self._overdue(question, *question.exchanges)
         waiting, question.waiting, question.deadline = question.waiting, [], float("inf")
         for client in waiting:
             if client.deadline > now:
                 question.add(client)
             else:
                 client.answers[question.key] = error
-                client.resume()
+                _resume(client)
         self._close_if_done(question)
+
+    def overdue(self, client: Client) -> ChiError:
+        """Say what has happened to what a client waits for, and has not in time."""
+        waits = next((question for question in self._open if client in question.waiting), None)
+        return self._overdue(waits, *waits.exchanges) if waits else ChiError("busy")
+
+    def _overdue(self, question: Question, *exchanges: Conversation) -> ChiError:
+        """Say what has happened to a question that has no answer in time."""
+        if not exchanges:
+            name = "not-sent"
+        elif any(exchange.asked is not None for exchange in exchanges):
+            name = "timeout"
+        elif all(exchange in self._resolving for exchange in exchanges):
+            name = "name-timeout"
+        else:
+            name = "connect-timeout"
+        further = "" if question.shared else " The command may have been carried out."
+        return ChiError(name, seconds=self._settings.timeout, miner=self.name, further=further)
 
     def _close_if_done(self, question: Question) -> None:
         if question.waiting or question.exchanges:
@@ -281,14 +368,19 @@ class Miner:
     def _has_room(self, now: float) -> bool:
         """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
         busy = len(self._exchanges)
-        if busy < self._settings.threads:
-            return True
+        if not busy or not self._share.free:
+            return bool(self._share.free)
+        if self.one_at_a_time:
+            return False
         sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
-        return now - sign_of_life >= SILENCE and busy < self._settings.threads + PROBES
+        if now - sign_of_life >= SILENCE:
+            return busy < min(self._settings.threads + PROBES, self._share.connections)
+        return busy < self._settings.threads
 
     def _send(self, question: Question, now: float) -> None:
         def landed(exchange: Conversation, outcome: bytes | ChiError) -> None:
-            self._landed(question, exchange, outcome)
+            if not guarded("reading a reply", self._landed, question, exchange, outcome):
+                self._answer(question, exchange, ChiError("internal"))
 
         def sent() -> None:
             self.counters["miner_requests", ""] += 1
@@ -307,9 +399,11 @@ class Miner:
             knock=question.knock,
             sent=sent,
             clock=self._clock,
+            made=question.made,
         )
         question.exchanges.append(exchange)
         self._exchanges.append(exchange)
+        self._share.free -= 1
         if self._addresses:
             exchange.connect(self._addresses)
             return
@@ -331,38 +425,33 @@ class Miner:
                 exchange.connect(result)
 
     def _landed(self, question: Question, exchange: Conversation, outcome: bytes | ChiError) -> None:
-        """Take what an exchange ended with; large replies are checked in a thread."""
+        """Take what an exchange ended with."""
         self._exchanges.remove(exchange)
+        self._share.free += 1
+        self.on_work()
         self._spent.append(exchange)
         alone = exchange.started < self._heard  # others were answered meanwhile
-        if not (alone and isinstance(outcome, ChiError) and outcome.name == "timeout"):
+        if not (alone and isinstance(outcome, ChiError) and outcome.name in TIMEOUTS):
             self._note(outcome)
+        if isinstance(outcome, bytes):
+            self._heard = exchange.heard
+        self._answer(question, exchange, self._read(question, exchange, outcome))
+
+    def _read(self, question: Question, exchange: Conversation, outcome: bytes | ChiError) -> Outcome:
+        """Return the reply as the clients want it, or why there is none."""
         if isinstance(outcome, ChiError):
-            self._answer(question, exchange, outcome)
-            return
-        self._heard = exchange.heard
-        data, pretty = outcome, question.key[1]
-
-        def check() -> Outcome:
-            try:
-                reply = read_reply(data, pretty)
-                return reply._replace(translated=True) if exchange.translated else reply
-            except ChiError as error:
-                return error
-            except Exception:
-                log.exception("fault while reading a reply")
-                return ChiError("internal")
-
-        if len(data) <= LARGE:
-            self._answer(question, exchange, check())
-        else:
-            self._submit(check, lambda result: self._answer(question, exchange, result))
+            return outcome
+        try:
+            reply = exchange.reply or read_reply(outcome, made=question.made)
+            reply = replace(reply, translated=True) if exchange.translated else reply
+            return indented(reply) if question.key[1] else reply
+        except ChiError as error:
+            return error
 
     def _answer(self, question: Question, exchange: Conversation | None, outcome: Outcome) -> None:
         """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
         asked = exchange.asked if exchange else None
-        if exchange:
-            question.exchanges.remove(exchange)
+        question.exchanges = [other for other in question.exchanges if other is not exchange]
         if isinstance(outcome, Reply):
             self.counters.update(("json_repairs", name) for name in outcome.repairs)
             if question.shared and asked is not None:
@@ -378,7 +467,7 @@ class Miner:
         for client in served:
             client.answers[question.key] = outcome
         for client in waiting:
-            client.resume()
+            _resume(client)
 
     def _note(self, outcome: bytes | ChiError) -> None:
         """Say once that the miner does not answer, and once that it does again."""
@@ -389,7 +478,8 @@ class Miner:
         if answers is self._answers:
             return
         self._answers = answers
-        self.on_change(answers, f"miner {self.name} {self.manner}" if answers else str(outcome))
+        sentence = f"miner {self.name} {self.manner}" if answers else str(outcome)
+        guarded("telling of the miner", self.on_change, answers, sentence)
 
     # What is held.
 
@@ -403,10 +493,17 @@ class Miner:
     def _hold(self, key: Key, asked: float, reply: Reply) -> None:
         if self._settings.max_age and asked > self.changed:
             self._held.pop(key, None)
-            self._held[key] = (asked, reply)
-            if len(self._held) > MAX_HELD:
+            self._held[key] = (asked, replace(reply, value=None))
+            while len(self._held) > MAX_HELD or self._held_size() > MAX_HELD_SIZE:
                 del self._held[next(iter(self._held))]
+
+    def _held_size(self) -> int:
+        return sum(len(reply.body) for _, reply in self._held.values())
 
     def _forget(self) -> None:
         self._held.clear()
         self.changed = self._clock.now()
+
+
+def _resume(client: Client) -> None:
+    guarded("answering a client", client.resume)

@@ -19,6 +19,7 @@ Entry = dict[str, Any]
 # Each character behind a backslash, as one that no UTF-8 text can hold until the records are apart.
 ESCAPED = {"\\": "\ud800", "|": "\ud801", ",": "\ud802", "=": "\ud803"}
 UNESCAPED = {ord(stand_in): character for character, stand_in in ESCAPED.items()}
+FIELD_END = re.compile(r",(?=[^,=]*=)")  # any other comma is part of a value, and should have been escaped
 ESCAPE = re.compile(r"\\([\\|,=])")
 # What counts the entries of a section that has another name in JSON; any other is the section's name as well.
 SECTIONS = {"POOL": "POOLS"}
@@ -86,19 +87,11 @@ def _read_member(records: list[str]) -> Entry:
 
 def _read_record(record: str) -> tuple[str, Entry]:
     """Return the name before the first , or = and the entry."""
-    fields = record.split(",")
+    fields = FIELD_END.split(record)
     name = fields[0].partition("=")[0].translate(UNESCAPED)
-    texts: dict[str, str] = {}
-    key = ""
-    for field in fields if "=" in fields[0] else fields[1:]:
-        left, divider, value = field.partition("=")
-        if divider or not texts:
-            key = left
-            texts[key] = value
-        else:  # a comma that was part of a value, and should have been escaped
-            texts[key] += "," + field
-    pairs = ((key.translate(UNESCAPED), value.translate(UNESCAPED)) for key, value in texts.items())
-    return name, {key: _value(key, value) for key, value in pairs}
+    pairs = (field.partition("=") for field in fields if "=" in field)
+    texts = {key.translate(UNESCAPED): value.translate(UNESCAPED) for key, _, value in pairs}
+    return name, {key: _value(key, value) for key, value in texts.items()}
 
 
 def _value(key: str, text: str) -> Any:

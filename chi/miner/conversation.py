@@ -13,7 +13,7 @@ from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, ChiError
 from chi.miner import cgminer_text
 from chi.miner.dialect import Dialect
-from chi.miner.replies import parse_json
+from chi.miner.replies import Made, Reply, parse_json
 from chi.miner.text import translate
 from chi.miner.text_requests import SUMMARY, Plan, next_request, read_request
 from chi.miner.wire import Addresses, Exchange
@@ -48,6 +48,7 @@ class Conversation:
         knock: bool = False,
         sent: Callable[[], None] = lambda: None,
         clock: Clock = CLOCK,
+        made: Made | None = None,
     ) -> None:
         self.request = request
         self.started = clock.now()
@@ -61,13 +62,13 @@ class Conversation:
         self._knock = knock
         self._sent = sent
         self._clock = clock
+        self._made = made
         self._addresses: Addresses = []
         self._exchange: Exchange | None = None
         self._first_asked: float | None = None
         self._failure: ChiError | None = None  # what the request in JSON ended with
         self._plan: Plan | None = None
         self._replies: dict[bytes, bytes | None] = {}
-        self._ended = False
 
     @property
     def asked(self) -> float | None:
@@ -78,6 +79,11 @@ class Conversation:
     def heard(self) -> float:
         """The last sign of life."""
         return self._exchange.heard if self._exchange else self.started
+
+    @property
+    def reply(self) -> Reply | None:
+        """The outcome as read already, if it was."""
+        return None if self.translated or self._exchange is None else self._exchange.reply
 
     # What Miner calls, as it does with an Exchange.
 
@@ -98,9 +104,8 @@ class Conversation:
 
     def finish(self, outcome: bytes | ChiError) -> None:
         """End with `outcome`; close() is left to the caller."""
-        if self._ended:
-            return
-        self._ended = True
+        if isinstance(outcome, ChiError) and outcome.name in MINER_DOWN:
+            self._dialect.forget()
         if self._exchange is not None:
             self._exchange.detach()
         self._landed(self, outcome)
@@ -120,7 +125,7 @@ class Conversation:
             landed(outcome)
 
         self._sent()
-        self._exchange = Exchange(self._miner, request, self._sockets, take, self._clock)
+        self._exchange = Exchange(self._miner, request, self._sockets, take, self._clock, self._made)
         self._exchange.connect(self._addresses)
 
     def _answered(self, outcome: bytes | ChiError) -> None:
@@ -180,8 +185,6 @@ class Conversation:
         else:
             if outcome.name == "closed":
                 self._dialect.closed(self._clock.now())
-            if outcome.name in MINER_DOWN:
-                self._dialect.forget()
             self.finish(outcome)
             return
         self._speak_text()

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from chi.bounds import MAX_TEXT_REPLY
 from chi.errors import ChiError, quote
 from chi.miner.replies import ENCODER
 from chi.miner.text_requests import COMPOSED, SUMMARY, WRITES, Plan, Replies, pool_requests
@@ -32,6 +33,7 @@ NUMBERS = frozenset({
 RATE = re.compile(r"([kMGTP]?)H/s")  # cpuminer-opt's thread rates have their unit in the key
 PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 SOFTWARE = ("NAME", "VER")
+FIELD_END = re.compile(r";(?=[^;=]*=)")  # any other ; is part of a value
 # As JSON has them; what is longer is no figure of a miner's.
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,20})?", re.ASCII)
 
@@ -40,7 +42,8 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,20})?", re.ASCII)
 
 def is_summary(data: bytes) -> bool:
     """Whether this is the reply to `summary` of a miner that speaks this protocol."""
-    return data.startswith(b"NAME=") and b";VER=" in data and is_complete(data)
+    named = data.startswith(b"NAME=") and b";VER=" in data
+    return named and len(data) <= MAX_TEXT_REPLY and is_complete(data)
 
 
 def software(data: bytes) -> str:
@@ -63,6 +66,8 @@ def read_records(data: bytes) -> list[Entry]:
         raise ChiError("text-protocol", why=f"it begins with {quote(data.decode('utf-8', 'replace'))}")
     if data.strip() and not is_complete(data):
         raise ChiError("cut-off", size=len(data))
+    if len(data) > MAX_TEXT_REPLY:
+        raise ChiError("reply-too-large", limit=MAX_TEXT_REPLY)
     text = data.decode("utf-8", "replace").strip()
     entries: list[Entry] = []
     for record in text.split("|")[:-1]:
@@ -74,16 +79,8 @@ def _read_record(record: str) -> list[Entry]:
     """Return the entry of a record; of one that is no KEY=value, as help has it, an entry for each line."""
     if "=" not in record.partition(";")[0]:
         return [{"Line": line} for line in record.splitlines() if line]
-    fields: dict[str, str] = {}
-    key = ""
-    for field in record.split(";"):
-        name, divider, value = field.partition("=")
-        if divider:
-            key = name
-            fields[key] = value
-        else:  # a ; that was part of a value
-            fields[key] += ";" + field
-    return [{name: _value(name, value) for name, value in fields.items()}]
+    fields = (field.partition("=") for field in FIELD_END.split(record))
+    return [{name: _value(name, value) for name, _, value in fields}]
 
 
 def _value(name: str, text: str) -> Any:
@@ -99,7 +96,7 @@ COUNTS = {"ACC": "Accepted", "REJ": "Rejected"}
 SUMMARY_NAMES = {
     "UPTIME": "Elapsed", **COUNTS, "SOLV": "Found Blocks", "SOL": "Found Blocks", "ACCMN": "Utility",
 }  # fmt: skip
-THREAD_NAMES = {**COUNTS, "HWF": "Hardware Errors", "I": "Intensity"}
+THREAD_NAMES = {"CARD": "Name", **COUNTS, "HWF": "Hardware Errors", "I": "Intensity"}
 # 0 is "unknown" in these.
 SENSOR_NAMES = {
     "TEMP": "Temperature", "RPM": "Fan Speed", "FAN": "Fan Percent", "FREQ": "GPU Clock", "GPUF": "GPU Clock",
@@ -341,4 +338,3 @@ def _reply(
 
 def _error(replied: Replied, code: int, message: str) -> Entry:
     return _reply(replied, code, message, {}, [], "E")
-

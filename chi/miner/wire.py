@@ -17,10 +17,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from chi.bounds import LARGE, MAX_REPLY, MAX_REQUEST
+from chi.bounds import LARGE, MAX_LOOKED, MAX_REPLY, MAX_REQUEST
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError
-from chi.miner.replies import ENCODER, parse_json, read_json
+from chi.miner.replies import ENCODER, Made, Reply, read_json, read_valid
 
 log = logging.getLogger("chi")
 
@@ -58,7 +58,8 @@ class Exchange:
     """One request on one connection, carried by the event loop (`sockets`: descriptor to object).
 
     Ends with one call of `landed(self, outcome)`: the reply's bytes without the NUL, or a ChiError.
-    `asked` is when the request was sent, `heard` the last sign of life, in seconds of `clock`.
+    `asked` is when the request was sent, `heard` the last sign of life, in seconds of `clock`; `reply` is the
+    outcome as read already, where it had to be read to see that it is complete.
     """
 
     accepting = False  # for wasyncore: not a listening socket
@@ -70,8 +71,10 @@ class Exchange:
         sockets: dict[int, Any],
         landed: Callable[[Exchange, bytes | ChiError], None],
         clock: Clock = CLOCK,
+        made: Made | None = None,
     ) -> None:
         self._clock = clock
+        self._made = made
         self.request = request
         self.started = self.heard = clock.now()
         self.asked: float | None = None
@@ -82,7 +85,9 @@ class Exchange:
         self._socket: socket.socket | None = None
         self._data = bytearray()
         self._finished = False
+        self.reply: Reply | None = None
         self._checked = self._settled = 0  # length at the last looks whether it is complete without NUL
+        self._looked = 0  # bytes that settle() has looked at
 
     def connect(self, addresses: Addresses) -> None:
         """Send the request to the first of `addresses` that accepts."""
@@ -115,9 +120,10 @@ class Exchange:
             self._socket = None
 
     def finish(self, outcome: bytes | ChiError) -> None:
-        """End the exchange with `outcome`; close() is left to the caller, for when the clients have it."""
-        self.detach()
-        self._landed(self, outcome)
+        """End the exchange, once, with `outcome`; the caller closes it when the clients have that."""
+        if not self._finished:
+            self.detach()
+            self._landed(self, outcome)
 
     def detach(self) -> None:
         """Take nothing more from the connection, without an outcome."""
@@ -196,21 +202,22 @@ class Exchange:
         elif chunk.rstrip().endswith((b"}", b"]")) and len(self._data) >= 2 * self._checked:
             # Doubling keeps the checks of a reply that drips in linear in its length.
             self._checked = len(self._data)
-            self._finish_if(parse_json)
+            self._finish_if(lambda data: read_valid(data, self._made))
 
     def settle(self) -> None:
         """Take what has come as the reply if it is complete: nothing has come for QUIET seconds."""
-        if len(self._data) > self._settled:
+        if len(self._data) > self._settled and self._looked < MAX_LOOKED:
             self._settled = len(self._data)
-            # Repairs of more would hold up the event loop.
-            self._finish_if(read_json if len(self._data) <= LARGE else parse_json)
+            self._looked += len(self._data)
+            self._finish_if(lambda data: read_json(data, self._made))
 
-    def _finish_if(self, check: Callable[[bytes], object]) -> None:
+    def _finish_if(self, read: Callable[[bytes], Reply]) -> None:
+        data = bytes(self._data)
         try:
-            check(bytes(self._data))
+            self.reply = read(data)
         except (ValueError, ChiError):
             return
-        self.finish(bytes(self._data))
+        self.finish(data)
 
     def _end_of_stream(self) -> None:
         self.finish(bytes(self._data) if self._data else ChiError("closed", miner=self._miner))

@@ -16,6 +16,7 @@ from typing import Any
 from waitress import wasyncore
 
 from chi.clock import CLOCK, Clock
+from chi.guard import guarded
 from chi.miner.asking import TICK, Client
 from chi.server.channels import Channel, Server, server_adjustments
 from chi.server.systemd import Notifier
@@ -28,7 +29,7 @@ log = logging.getLogger("chi")
 # These need no miner: they are answered beside what does, in turn.
 OWN_PATHS = frozenset(
     {
-        *("/healthz", "/history.json", "/access.json"),
+        *("/healthz", "/history.json", "/access.json", "/fleet.json", "/targets.json"),
         *("/dashboard", "/manifest.webmanifest", "/favicon.ico", "/robots.txt"),
     }
 )
@@ -54,6 +55,7 @@ class Loop:
         self._own: collections.deque[Channel] = collections.deque()
         self._ready: collections.deque[Channel] = collections.deque()
         self._clean_at = clock.now() + CLEAN_EVERY
+        self._reload = False
         self._stopping, self._notified_stop = float("inf"), False
 
     def carry(
@@ -115,6 +117,11 @@ class Loop:
         self._stopping = min(self._stopping, self.clock.now())
         self.wake()
 
+    def reload(self) -> None:
+        """Have the list of miners read again; from a signal handler."""
+        self._reload = True
+        self.wake()
+
     def run(self) -> None:
         """Serve until stop()."""
         self.notifier.store(self._listening)
@@ -129,6 +136,9 @@ class Loop:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
         self.threads.deliver()
         self._serve(self.clock.now() + SLICE)
+        if self._reload:
+            self._reload = False
+            self.sites.reload()
         now = self.clock.now()
         if now >= self._clean_at:
             self._clean(now)
@@ -155,16 +165,13 @@ class Loop:
                 self._answer(self._ready.popleft())
 
     def _answer(self, channel: Channel) -> None:
-        try:
-            self._answer_next(channel)
-        except Exception:  # one fault must not end the service of all
-            log.exception("fault while answering a request")
-            channel.handle_close()
+        if not guarded("answering a request", self._answer_next, channel):
+            guarded("closing a connection", channel.handle_close)
 
     def _answer_next(self, channel: Channel) -> None:
         if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
             channel.delayed = True
-        elif not self.sites.ask_again(channel.requests[0].client):
+        elif not self.sites.ask_again(channel.requests[0].client, channel.requests[0].path):
             channel.service()
 
     @property

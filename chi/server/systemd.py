@@ -50,7 +50,7 @@ class Notifier:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             try:
                 sock.connect(address)
-                socket.send_fds(sock, [message.encode()], list(descriptors))
+                socket.send_fds(sock, [message.encode(errors="replace")], list(descriptors))
             except OSError as error:
                 log.debug("systemd cannot be notified: %s", error)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from array import array
-from typing import Any
+from typing import Any, NamedTuple
 
 from chi.status.model import Rig, Status
 from chi.status.problems import LIMITS
@@ -37,6 +37,17 @@ BINNED = (*SAMPLED, "power")  # their order in the JSON
 POWER_HELD = 90.0  # seconds: not every sample asks for the power
 UNSEEN = 60.0  # seconds between two samples whose difference still belongs to the bin of the second
 ENOUGH = 12  # bins of hashing, an hour, to tell what is usual
+
+
+class Counts(NamedTuple):
+    """Shares since the miner's start, as Rig has them."""
+
+    shares_accepted: float | None = None
+    shares_rejected: float | None = None
+    shares_stale: float | None = None
+
+
+NOTHING = Counts()
 
 
 class Range:
@@ -103,16 +114,16 @@ def rounded(value: float) -> float | None:
 class History:
     """Samples of the last `minutes`, one each `interval` seconds, and RANGES; times are time.monotonic()'s.
 
-    Columns of doubles: 48 bytes a sample, 52 KB at the most; and 21 KB of bins.
+    Columns of doubles, of floats for the temperature: 44 bytes a sample, 48 KB at the most; 21 KB of bins.
     """
 
     def __init__(self, minutes: int) -> None:
         self.minutes = minutes
         self.interval = max(SAMPLE_INTERVAL, minutes * 60 / MAX_SAMPLES)
         self._times = array("d")
-        self._columns = {name: array("d") for name in SAMPLED}
+        self._columns = {name: array("f" if name == "temperature" else "d") for name in SAMPLED}
         self._ranges = {name: Range(*lengths) for name, lengths in RANGES.items()}
-        self._before: tuple[float, Rig] = (-math.inf, Rig())  # the last sample that said something
+        self._counted, self._before = -math.inf, NOTHING  # when shares were told last, and how many
         self._power: tuple[float, float | None] = (-math.inf, None)
 
     def add(self, now: float, status: Status | None) -> None:
@@ -132,12 +143,13 @@ class History:
         if rig.power is not None:
             self._power = (now, rig.power)
         at, power = self._power
-        asked, before = self._before
+        counts = Counts(*(getattr(rig, name) for name in Counts._fields))
         for bins in self._ranges.values():
-            seen = now - asked <= max(UNSEEN, bins.interval)
-            bins.add(now, rig, power if now - at <= POWER_HELD else None, grown(before, rig) if seen else {})
-        if rig.shares_accepted is not None:
-            self._before = (now, rig)
+            seen = now - self._counted <= max(UNSEEN, bins.interval)
+            grown = growth(self._before, counts) if seen else {}
+            bins.add(now, rig, power if now - at <= POWER_HELD else None, grown)
+        if counts != NOTHING:
+            self._counted, self._before = now, counts
 
     def usual(self) -> float | None:
         """Return the hashrate that is usual in the last day, pauses left out; None if too little is known."""
@@ -158,7 +170,8 @@ class History:
             return {"time": int(epoch), **told, "samples": bins.to_json(now, epoch)}
         samples: dict[str, list[float | None]] = {"time": [int(epoch - now + then) for then in self._times]}
         for name, column in self._columns.items():
-            samples[name] = [None if math.isnan(value) else exact(value) for value in column]
+            short = rounded if column.typecode == "f" else exact
+            samples[name] = [None if math.isnan(value) else short(value) for value in column]
         return {
             "time": int(epoch),
             "minutes": self.minutes,
@@ -167,11 +180,10 @@ class History:
         }
 
 
-def grown(before: Rig, now: Rig) -> dict[str, float]:
+def growth(before: Counts, now: Counts) -> dict[str, float]:
     """Return by how much each count of shares has grown; none that fell, which began anew."""
     found = {}
-    for name in SAMPLED[2:]:
-        old, new = getattr(before, name), getattr(now, name)
+    for name, old, new in zip(Counts._fields, before, now):
         if old is not None and new is not None and new >= old:
             found[name] = new - old
     return found

@@ -205,6 +205,8 @@ OWN_FAMILIES = (
     ("process_start_time_seconds", "start_time", "", "When chi started."),
 )
 
+OF_THE_SCRAPE = "cgminer_"  # how the names begin of what is about one miner
+
 # --- Outputs --------------------------------------------------------------------------------------
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -231,23 +233,37 @@ class Verdict(Protocol):
 
 
 def prometheus(
-    status: Status | None, own: Own, pool_user: bool = False, verdict: Verdict | None = None
+    status: Status | None,
+    own: Own,
+    pool_user: bool = False,
+    verdict: Verdict | None = None,
+    whole: bool = True,
 ) -> bytes:
     """Return the text format 0.0.4, of CONTENT_TYPE, in UTF-8.
 
     Without a status, the miner is down: cgminer_up is 0, and there is no series of the miner's. The users of
-    pools are only in it with `pool_user`.
+    pools are only in it with `pool_user`; what is chi's own, not the miner's, only if `whole`.
     """
     up = "Whether the miner answered this scrape."
     lines = list(render("cgminer_up", up, [("", float(status is not None))]))
     for name, help, found in judged(verdict):
         lines += render(name, help, found)
     for name, attribute, of_key, help in OWN_FAMILIES:
-        lines += render(name, help, own_samples(getattr(own, attribute), of_key))
+        if whole or name.startswith(OF_THE_SCRAPE):
+            lines += render(name, help, own_samples(getattr(own, attribute), of_key))
     if status is not None:
         records = records_of(status)
         for family in MINER_FAMILIES:
             lines += render(family.name, family.help, samples(family, records[family.kind], pool_user))
+    return "".join(lines).encode("utf-8", "replace")
+
+
+def own_families(own: Own) -> bytes:
+    """Return what is chi's own alone, in the same format."""
+    lines: list[str] = []
+    for name, attribute, of_key, help in OWN_FAMILIES:
+        if not name.startswith(OF_THE_SCRAPE):
+            lines += render(name, help, own_samples(getattr(own, attribute), of_key))
     return "".join(lines).encode("utf-8", "replace")
 
 

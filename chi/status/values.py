@@ -273,4 +273,21 @@ class Clock(NamedTuple):
         return self.present - (hours * 3600 + minutes * 60 + seconds)
 
 
+ISO_8601 = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?Z?"
+)
+DAYS_TO_1970 = 719_468  # from 1 March of the year 0
+
+
+def event_time(value: Any) -> float | None:
+    """Read when something happened: epoch seconds, or what ISO 8601 has for UTC."""
+    match = ISO_8601.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return COUNT(value)
+    year, month, day, hours, minutes, seconds = map(int, match.groups())
+    years, months = (year - 1, month + 9) if month < 3 else (year, month - 3)  # years begin with March
+    days = 365 * years + years // 4 - years // 100 + years // 400 + (153 * months + 2) // 5 + day - 1
+    return float((days - DAYS_TO_1970) * 86_400 + hours * 3600 + minutes * 60 + seconds)
+
+
 AGO = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2})")

@@ -106,6 +106,13 @@ def test_texts_that_look_like_numbers() -> None:
     assert read["POOLS"] == [{"POOL": 0, "URL": "1", "User": "007", "Accepted": 3}]
 
 
+def test_empty_records() -> None:
+    """A record with nothing in it is none."""
+    assert read_cgminer_text(b"STATUS=S,When=5||POOL=0|") == {
+        "STATUS": [{"STATUS": "S", "When": 5}], "POOLS": [{"POOL": 0}], "id": 1,
+    }  # fmt: skip
+
+
 def test_a_comma_that_nobody_escaped() -> None:
     """A field without = belongs to the value before."""
     read = read_cgminer_text(b"STATUS=E,When=5,Code=14,Msg=No, never,Description=x|")

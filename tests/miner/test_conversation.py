@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chi.bounds import LARGE
 from chi.clock import Clock
 from chi.demo import Rig
 from chi.demo_text import TextMiner
@@ -18,6 +19,7 @@ from tests.scripted import HEALTHY, HOLD, RESET, Script, ScriptedMiner, Step, ca
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures-text"
 JSON_SUMMARY, JSON_VERSION = b'{"command":"summary"}', b'{"command":"version"}'
+CGMINERS_TEXT = b"STATUS=S,When=1|SUMMARY,Elapsed=1|\0"
 CCMINER, MULTI, OPT = "ccminer-verus-cpu-3.7.1", "cpuminer-multi-1.3.7", "cpuminer-opt-26.1"
 
 
@@ -154,6 +156,49 @@ def test_the_owner_knows(protocol: str, ccminer: ScriptedMiner, serve: Callable[
     assert ccminer.requests == [b"summary" if protocol == "text" else JSON_SUMMARY]
 
 
+def test_a_miner_that_is_silent_in_json_and_no_text_miner_either(
+    miner: ScriptedMiner, serve: Callable[..., Chi]
+) -> None:
+    """What a plain summary brings is no reply to the request, unless it is that of a text miner."""
+    miner.script = lambda request: [] if request.startswith(b"{") else [CGMINERS_TEXT]
+    chi = serve(miner.port)
+    for _ in range(2):
+        assert chi.get("/summary/").status == 502
+    assert miner.requests == [JSON_SUMMARY, b"summary", JSON_SUMMARY]
+
+
+def test_a_text_miner_that_restarts(ccminer: ScriptedMiner, serve: Callable[..., Chi]) -> None:
+    """After it was away, what it speaks is found out anew."""
+    simulated = ccminer.script
+    chi = serve(ccminer.port, timeout=0.7)
+    assert chi.get("/summary/").headers["Chi-Translated"] == "text"
+    ccminer.script = [HOLD]
+    assert chi.get("/summary/").status == 504
+    ccminer.script = simulated
+    assert chi.get("/summary/").headers["Chi-Translated"] == "text"
+    assert ccminer.requests == [JSON_SUMMARY, b"summary", b"summary", JSON_SUMMARY, b"summary"]
+
+
+def test_cgminer_asked_in_text(miner: ScriptedMiner, serve: Callable[..., Chi]) -> None:
+    """With --protocol text a C miner's answer in its own text form is read as well."""
+    miner.script = lambda request: [b"STATUS=S,When=5,Code=11,Msg=Summary|SUMMARY,Elapsed=22|\0"]
+    response = serve(miner.port, protocol="text").get("/summary/")
+    assert response.headers["Chi-Translated"] == "text"
+    assert response.json["SUMMARY"] == [{"Elapsed": 22}]
+    assert miner.requests == [b"summary"]
+
+
+def test_a_write_to_a_text_miner_that_has_become_another(
+    ccminer: ScriptedMiner, serve: Callable[..., Chi]
+) -> None:
+    """It is not sent again in JSON: what came of it is told."""
+    chi = serve(ccminer.port)
+    chi.get("/summary/")
+    ccminer.script = [b"STATUS=E,When=5,Code=45,Msg=Access denied to 'switchpool' command|\0"]
+    assert chi.get("/switchpool/1").json["STATUS"][0]["Code"] == 45
+    assert ccminer.requests[2:] == [b"switchpool|1"]
+
+
 # --- Commands -------------------------------------------------------------------------------------
 
 
@@ -250,6 +295,7 @@ def test_cgminers_own_text(miner: ScriptedMiner, serve: Callable[..., Chi]) -> N
         ([b"NAME=x;VER=1;KHS=1|", HOLD], 504, "did not answer"),
         ([HOLD], 504, "did not answer"),
         ([b"NAME=x;VER=1|"], 200, ""),
+        ([b"x" * 9_000_000], 502, "larger than"),
     ],
 )
 def test_broken_replies(
@@ -274,9 +320,14 @@ def test_a_chain_that_breaks(ccminer: ScriptedMiner, serve: Callable[..., Chi]) 
 
 def test_large_replies(miner: ScriptedMiner, serve: Callable[..., Chi]) -> None:
     """What is checked in a thread is told to be translated as well."""
-    miner.script = [b"GPU=0;H=1;KHS=1.00;DIFF=1.0;COUNT=1;FOUND=1;ID=1;TS=5|" * 3000 + b"\0"]
-    response = serve(miner.port, protocol="text").get("/histo/")
-    assert (len(response.json["HISTO"]), response.headers["Chi-Translated"]) == (3000, "text")
+    record = b"GPU=0;H=1;KHS=1.00;DIFF=1.0;COUNT=1;FOUND=1;ID=1;TS=5|"
+    miner.script = [record * 1100 + b"\0"]
+    chi = serve(miner.port, protocol="text")
+    response = chi.get("/histo/")
+    assert len(response.body) > LARGE
+    assert (len(response.json["HISTO"]), response.headers["Chi-Translated"]) == (1100, "text")
+    miner.script = [record * 1300 + b"\0"]
+    assert "larger than 65536 bytes" in chi.get("/histo/").message
 
 
 def test_secrets_are_not_logged(
@@ -384,6 +435,18 @@ def test_knocks(protocol: str, knocks: list[bytes], miner: ScriptedMiner) -> Non
         turns.now += 600
         turns.turn()
     assert miner.requests[asked:] == knocks
+
+
+def test_a_knock_that_a_json_miner_answers(miner: ScriptedMiner) -> None:
+    """Whatever it says to a plain summary, it is then asked in JSON."""
+    miner.script = []
+    turns = Turns(miner.port)
+    turns.own()
+    miner.script = lambda request: [HEALTHY if request.startswith(b"{") else CGMINERS_TEXT]
+    turns.now += 30
+    turns.turn()
+    turns.own()
+    assert miner.requests[2:] == [b"summary", JSON_VERSION, JSON_VERSION]
 
 
 def test_a_miner_that_allows_this_host_again(ccminer: ScriptedMiner) -> None:

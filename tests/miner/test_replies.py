@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chi.app import read_body
-from chi.bounds import MAX_DEPTH
+from chi.bounds import MAX_DEPTH, MAX_PRETTY
 from chi.errors import ChiError
 from chi.miner.replies import STRING_REPAIRS, STRUCTURE_REPAIRS, Reply, read_reply
 from tests.scripted import CAPTURES
@@ -286,6 +286,11 @@ REPAIRABLE: dict[str, tuple[bytes | str, Any, tuple[str, ...]]] = {
         parsed({"NOTIFY": [{"NOTIFY": 0}]}),
         ("extra-bracket",),
     ),
+    "a byte order mark (.NET)": (
+        "\ufeff" + whole('"a":1'),
+        parsed({"a": 1}),
+        ("byte-order-mark",),
+    ),
     "several faults at once": (
         whole('"STATS":[,{"Type":"S\'9","t":nan,}{"Path":"C:\\data\n"}]]', 70, "it\\'s"),
         parsed({"STATS": [{"Type": "S'9", "t": None}, {"Path": "C:\\data\n"}]}, 70, "it's"),
@@ -335,7 +340,43 @@ def test_every_repair_has_a_row() -> None:
         "joined-sections",
         "array-of-members",
         "extra-bracket",
+        "byte-order-mark",
     }
+
+
+TAILS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
+    "a brace after the end": (
+        whole('"a":1') + "}",
+        parsed({"a": 1}),
+        ("tail",),
+    ),
+    "a quote and a brace after the end": (
+        whole('"a":1') + '"}\n',
+        parsed({"a": 1}),
+        ("tail",),
+    ),
+    "the end twice, as BFGMiner's second answer to one request": (
+        whole('"a":1') + ',"id":1}',
+        parsed({"a": 1}),
+        ("tail",),
+    ),
+    "a tail, a byte order mark and another fault": (
+        "\ufeff" + whole('"a":[nan,]') + '"}',
+        parsed({"a": [None]}),
+        ("byte-order-mark", "tail", "not-a-number", "trailing-comma"),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", TAILS)
+def test_tail(row: str) -> None:
+    """What follows a whole reply and tells nothing is left out, by name."""
+    text, expected, repairs = TAILS[row]
+    reply = read_reply(text.encode())
+    assert strict(reply.body) == strict(json.dumps(expected).encode())
+    assert set(reply.repairs) == set(repairs)
+    assert read_reply(reply.body) == Reply(reply.body)
+    assert strict(read_reply(text.encode(), pretty=True).body) == strict(reply.body)
 
 
 STATUS = '{"STATUS":"S","When":1700000000,"Code":11,"Msg":"Summary","Description":"x 1"}'
@@ -434,9 +475,7 @@ BROKEN = {
     "a raw control character between values": '{"STATUS":\x01[]}',
     "a form feed between values": '{"STATUS":\x0c[]}',
     "a no-break space between values": '{"STATUS":\u00a0[]}',
-    "a byte order mark": "\ufeff" + whole('"a":1'),
     "garbage after the end": whole('"a":1') + "garbage",
-    "a brace after the end": whole('"a":1') + "}",
     "a second reply after the first": whole('"a":1') * 2,
     "a number with a leading zero": whole('"a":012'),
     "a number with a sign": whole('"a":+1'),
@@ -462,6 +501,17 @@ def test_broken_reply(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         strict(BROKEN[name].encode())
     assert refusal(BROKEN[name].encode()).name in ("not-json", "cut-off")
+
+
+@pytest.mark.parametrize("tail", ["garbage", '"garbage', "{", '{"STATUS":[]}', '"}x', "null", "[1]", "\\"])
+@pytest.mark.parametrize("body", [whole('"a":1'), whole('"a":[1,]')])
+def test_more_after_the_end(body: str, tail: str) -> None:
+    """What goes on after its end, and may tell something there, is refused as that: nothing was cut off."""
+    error = refusal((body + tail).encode())
+    assert error.name in ("not-json", "cut-off")
+    if ",]" not in body:
+        assert error.name == "not-json"
+        assert f"after its end, with {json.dumps(tail)}" in str(error)
 
 
 @pytest.mark.parametrize("data", [b'{"a":\xff}', b'\xff{"a":1}', b'{"a":1}\xc3', b'{"a":tr\xc3\xbce}'])
@@ -758,6 +808,32 @@ def growth(make: Callable[[int], bytes], pretty: bool = False) -> float:
 def test_linear_time(name: str) -> None:
     """Eight times the hostile input takes about eight times as long, not 64 times."""
     assert growth(HOSTILE[name]) < 40
+
+
+@pytest.mark.parametrize("unit", ["[],", "{},", '"",', "0,", '{"a":1},'])
+def test_what_is_dear_is_refused(unit: str) -> None:
+    """What has too many brackets, quotes and commas is not repaired or indented, but passes if valid."""
+    marks = sum(map(unit.count, '"[]{},'))
+    few, many = ("[" + unit * (count // marks) + "0" for count in (149_000, 151_000))
+    assert read_reply(few.encode() + b",]").repairs == ("trailing-comma",)
+    assert read_reply(few.encode() + b"]", pretty=True).body.count(b"\n") > 10_000
+    assert read_reply(many.encode() + b"]").body == many.encode() + b"]"
+    assert refusal(many.encode() + b",]").name == "not-json"
+    assert refusal(many.encode() + b"]", pretty=True).name == "pretty-too-large"
+
+
+@pytest.mark.parametrize("depth", [10, 60])
+def test_what_grows_too_much_is_not_indented(depth: int) -> None:
+    """Indented, a reply has no more than four times the bytes that one may have."""
+    few, many = ("[" * depth + "0," * count + "0" + "]" * depth for count in (MAX_PRETTY // 200, 120_000))
+    assert len(read_reply(few.encode(), pretty=True).body) <= MAX_PRETTY
+    assert refusal(many.encode(), pretty=True).name == "pretty-too-large"
+
+
+def test_a_repair_that_grows_too_much_is_refused() -> None:
+    """A control character becomes six; the body that a client gets is bounded all the same."""
+    assert read_reply(b'["' + b"\x01" * 300_000 + b'"]').repairs == ("control-character",)
+    assert refusal(b'["' + b"\x01" * 500_000 + b'"]').name == "reply-too-large"
 
 
 @pytest.mark.parametrize("name", ["{}{}", "extra brackets", "empty strings"])

@@ -277,6 +277,13 @@ def test_pools_of_ccminer() -> None:
     assert "Last Share Time" not in second  # LAST=0 may be now or never
 
 
+def test_a_pool_without_a_job() -> None:
+    """The pool in use that has given no job is not known to be alive."""
+    idle = {name: reply.replace(b"JOB=ab12", b"JOB=") for name, reply in RIG.items()}
+    first, _ = ask(idle, "pools")["POOLS"]
+    assert (first["Stratum Active"], "Status" in first) == (False, False)
+
+
 def test_pools_of_cpuminer() -> None:
     """cpuminer-opt tells its one pool's address, cpuminer-multi does not."""
     (pool,) = ask(OPT, "pools")["POOLS"]
@@ -398,9 +405,17 @@ def test_values_that_hold_dividers() -> None:
     ]
 
 
+def test_many_dividers() -> None:
+    """However many there are in a value, they are its own; an empty name is one as well."""
+    many = ";" * 60_000
+    assert read_records(f"USER=a{many};ACC=5|".encode()) == [{"USER": f"a{many}", "ACC": 5}]
+    assert read_records(b"=1;A=2;;=3|") == [{"": "3", "A": "2;"}]
+
+
 @pytest.mark.parametrize(
     ("reply", "name"),
     [
+        (b"A=" + b"x" * 65536 + b"|", "reply-too-large"),
         (b"NAME=cpuminer;VER=1.0;KHS=1", "cut-off"),
         (b"CPU=0;KHS=1.0|CPU=1;K", "cut-off"),
         (b'{"STATUS":[]}', "text-protocol"),
@@ -466,7 +481,7 @@ def test_any_reply_is_translated_or_refused(command: str, replies: list[bytes | 
     while (request := next_request(plan, answered)) is not None:
         answered[request] = replies[len(answered) % len(replies)]
     error, body = outcome(lambda: translate(plan, answered, "x\0\ud800", NOW))
-    assert error in ("", "text-protocol", "cut-off")
+    assert error in ("", "text-protocol", "cut-off", "reply-too-large")
     if error:
         return
     reply = parse_json(body)

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from waitress import wasyncore
 
+from chi.bounds import MAX_REPLY
 from chi.errors import ChiError
-from chi.miner import replies
-from chi.miner.replies import Reply
+from chi.miner.replies import Reply, read_reply
 from chi.miner.wire import Exchange
 from chi.server import listening
 from tests.client import Wire
@@ -384,9 +384,9 @@ def sized(size: int) -> bytes:
 
 @pytest.mark.parametrize("end", ["NUL", "close", "open"])
 def test_large_reply(serve: Serve, miner: ScriptedMiner, end: str) -> None:
-    """A valid reply of 7 MiB passes, however it ends."""
+    """A valid reply of 500 KiB passes, however it ends."""
     chi = serve(miner.port, timeout=25)
-    reply = sized(7 << 20)
+    reply = sized(500 << 10)
     miner.script = {"NUL": [reply + b"\0"], "close": [reply], "open": [reply, HOLD]}[end]
     response = chi.get("/")
     assert response.status == 200
@@ -396,21 +396,21 @@ def test_large_reply(serve: Serve, miner: ScriptedMiner, end: str) -> None:
 
 @pytest.mark.parametrize("ending", [b"\0", b""])
 def test_largest_reply(serve: Serve, miner: ScriptedMiner, ending: bytes) -> None:
-    """A reply of 8 MiB passes; one of a byte more is refused."""
+    """A reply of 512 KiB passes; one of a byte more is refused."""
     chi = serve(miner.port, timeout=25)
-    reply = sized(8 << 20)
-    assert len(reply) == 8 << 20
+    reply = sized(512 << 10)
+    assert len(reply) == 512 << 10
     miner.script = [reply + ending]
     response = chi.get("/")
-    assert (response.status, len(response.body)) == (200, 8 << 20)
-    miner.script = [sized((8 << 20) + 1) + ending]
-    assert "larger than 8388608 bytes" in failed(chi.get("/"), 502)
+    assert (response.status, len(response.body)) == (200, 512 << 10)
+    miner.script = [sized((512 << 10) + 1) + ending]
+    assert "larger than 524288 bytes" in failed(chi.get("/"), 502)
     recovers(chi, miner)
 
 
 @pytest.mark.parametrize("piece", [b"x" * 65536, b"[1]" * 20000, b" " * 65536, b'{"a":1}' * 9000])
 def test_endless_reply(serve: Serve, miner: ScriptedMiner, piece: bytes) -> None:
-    """A reply that does not end is refused at 8 MiB, and its connection closed."""
+    """A reply that does not end is refused at 512 KiB, and its connection closed."""
     chi = serve(miner.port, timeout=25)
     closed = threading.Event()
 
@@ -422,7 +422,7 @@ def test_endless_reply(serve: Serve, miner: ScriptedMiner, piece: bytes) -> None
 
     miner.script = [pour]
     response, took = timed(chi)
-    assert "larger than 8388608 bytes" in failed(response, 502)
+    assert "larger than 524288 bytes" in failed(response, 502)
     assert took < 20
     assert closed.wait(10)
     recovers(chi, miner)
@@ -505,6 +505,22 @@ def test_deadline(serve: Serve, miner: ScriptedMiner, silence: str) -> None:
     assert 0.75 < took < 0.8 + LATE
     assert len(miner.requests) == 1
     recovers(chi, miner)
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/summary", "The miner did not answer within 0.3 s."),
+        ("/status.json", "The miner did not answer within 0.3 s."),
+        ("/restart", "The miner did not answer within 0.3 s. The command may have been carried out."),
+    ],
+)
+def test_a_timeout_says_what_may_have_happened(
+    serve: Serve, miner: ScriptedMiner, path: str, told: str
+) -> None:
+    """Only a command may have been carried out; a report has changed nothing."""
+    miner.script = [HOLD]
+    assert failed(serve(miner.port, timeout=0.3).get(path), 504) == told
 
 
 def test_text_on_a_connection_left_open(serve: Serve, miner: ScriptedMiner) -> None:
@@ -727,7 +743,9 @@ def test_deadline_of_looking_up(
     chi = serve_name(serve, monkeypatch, names, timeout=0.8)
     names.gate.clear()
     response, took = timed(chi)
-    failed(response, 504)
+    message = failed(response, 504)
+    assert "The name of the miner's host miner.example:4028 could not be looked up within 0.8 s" in message
+    assert "Nothing was sent" in message
     assert 0.75 < took < 0.8 + LATE
     assert chi.get("/healthz").status == 200
     names.gate.set()
@@ -804,10 +822,10 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
 
 
 def test_deadline_of_connecting(serve: Serve, crowd: Crowd) -> None:
-    """A connection that does not come about is a 504 at the deadline."""
+    """A connection that does not come about is a 504 at the deadline, and nothing was sent."""
     chi = serve(crowd.port, timeout=0.8)
-    response, took = timed(chi)
-    assert "within 0.8 s" in failed(response, 504)
+    response, took = timed(chi, "/restart")
+    assert "did not accept a connection within 0.8 s. Nothing was sent." in failed(response, 504)
     assert 0.75 < took < 0.8 + LATE
 
 
@@ -911,33 +929,65 @@ def test_fault_in_an_exchange(
     recovers(chi, miner)
 
 
+# --- What reading costs ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The length of each text that the JSON parser reads."""
+    lengths: list[int] = []
+    parse = json.JSONDecoder.raw_decode
+
+    def raw_decode(decoder: json.JSONDecoder, text: str, idx: int = 0) -> tuple[Any, int]:
+        lengths.append(len(text))
+        return parse(decoder, text, idx)
+
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", raw_decode)
+    return lengths
+
+
 @pytest.mark.parametrize("end", [[b"\0"], [], [HOLD]], ids=["NUL", "close", "left open"])
-def test_large_replies_are_not_repaired_in_the_event_loop(
-    serve: Serve, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch, end: list[Step]
+@pytest.mark.parametrize("path", ["/stats", "/stats?pretty", "/status.json", "/metrics", "/readyz"])
+def test_nothing_is_parsed_twice(
+    chi: Chi, miner: ScriptedMiner, parsed: list[int], path: str, end: list[Step]
 ) -> None:
-    """What takes long to repair is left to another thread than the one that answers everybody."""
-    loop: list[threading.Thread] = []
-    repairing: list[threading.Thread] = []
-    read_reply = replies.read_reply
+    """A reply is parsed once, when it lands, however it ends and whatever it is for."""
+    reply = envelope(SUMMARY=[{"Elapsed": 1}])[:-1]
+    members = b",".join(b'"%s":[%s]' % (name, reply) for name in (b"version", b"summary", b"pools"))
+    joined = b"{" + members + b',"id":1}'
+    miner.script = lambda request: [joined if b"+" in request else reply, *end]
+    assert chi.get(path).status == 200
+    (request,) = miner.requests
+    assert parsed == [len(joined if b"+" in request else reply)]
 
-    def read(data: bytes, pretty: bool = False) -> Reply:
-        if len(data) > 1_000_000:
-            repairing.append(threading.current_thread())
-        return read_reply(data, pretty)
 
-    chi = serve(miner.port, timeout=1.5)
-    turn = chi.miner.turn
+def test_a_repaired_reply_is_parsed_as_it_came_and_as_it_is(
+    chi: Chi, miner: ScriptedMiner, parsed: list[int]
+) -> None:
+    """What is repaired is parsed before and after, and not again for the scrape that wants its value."""
+    joined = b'{"summary":[' + HEALTHY[:-1] + b",]}"
+    miner.script = [joined + b"\0"]
+    assert chi.get("/status.json").status == 200
+    assert parsed == [len(joined), len(joined) - 1]
 
-    def note(now: float) -> float:
-        loop[:] = [threading.current_thread()]
-        return turn(now)
 
-    monkeypatch.setattr(chi.miner, "turn", note)
-    monkeypatch.setattr("chi.miner.asking.read_reply", read)
-    miner.script = [b'{"a":[' + b'"\\q"' * 500_000 + b"]]", *end]
-    assert chi.get("/stats").status in (502, 504)
-    assert loop
-    assert loop[0] not in repairing
+def test_looks_at_a_large_reply_that_drips_are_bounded(
+    serve: Serve, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a reply is complete is looked at after each pause, up to four times its greatest length."""
+    looked: list[int] = []
+
+    def look(data: bytes) -> Reply:
+        looked.append(len(data))
+        return read_reply(data)
+
+    monkeypatch.setattr("chi.miner.wire.read_reply", look)
+    monkeypatch.setattr("chi.miner.asking.QUIET", 0.0)
+    chi = serve(miner.port, timeout=3)
+    miner.script = [b"[" + b" " * 400_000, 0.2, *drip(b" " * 1000, pause=0.002), HOLD]
+    failed(chi.get("/stats"), 504)
+    assert looked
+    assert sum(looked) <= 4 * MAX_REPLY + 402_000
     recovers(chi, miner)
 
 

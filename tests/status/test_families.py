@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -403,3 +405,18 @@ def test_a_hammer_by_the_bytes() -> None:
     assert (told.rig.shares_accepted, told.rig.shares_rejected) == (13_322, 156)
     assert (told.rig.algorithm, told.doubts) == ("scrypt", ())
     json.dumps([fan.speed for fan in told.fans])
+
+
+# --- docs/firmware.md -----------------------------------------------------------------------------
+
+
+def test_every_family_is_told() -> None:
+    """The table of docs/firmware.md has each family, with what it is asked."""
+    page = (Path(__file__).parents[2] / "docs" / "firmware.md").read_text(encoding="utf-8")
+    table = page.partition("## What is read")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", table, re.MULTILINE))
+    assert list(rows) == [family.name for family in FAMILIES]
+    for family in FAMILIES:
+        asked = rows[family.name].partition(",")[0].split()
+        assert tuple(asked) == family.commands, family.name
+        assert all(command in rows[family.name] for command in family.further)

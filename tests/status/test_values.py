@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from chi.status.firmware import normalise
 from chi.status.model import Pool, to_json
 from chi.status.prometheus import prometheus
-from chi.status.values import number, text
+from chi.status.values import event_time, number, text
 from tests.status.golden import NOW, one, own
 
 # --- Values -------------------------------------------------------------------------------------
@@ -159,3 +160,15 @@ def test_start_time(when: Any, now: float | None, start: float | None) -> None:
     """By the miner's clock where it is set, else by the caller's, else not known."""
     replies = {"summary": {"STATUS": [{"When": when}], "SUMMARY": [{"Elapsed": 60}]}}
     assert normalise(replies, now).rig.start_time == start
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["1970-01-01T00:00:00Z", "2025-10-12T03:33:14Z", "2024-02-29 23:59:59", "2000-03-01T12:00:00.250Z"],
+)
+def test_time_of_an_event(told: str) -> None:
+    """As ISO 8601 has it, in UTC."""
+    expected = datetime.fromisoformat(told.replace("Z", "")).replace(tzinfo=UTC, microsecond=0)
+    assert event_time(told) == expected.timestamp()
+    assert event_time(1.7e9) == 1.7e9
+    assert event_time("yesterday") is None

@@ -10,7 +10,7 @@ from chi.status.firmware.family import Family
 
 FAMILY = Family(
     "ccminer",
-    ("version", "summary", "pools", "stats"),
+    ("version", "summary", "pools", "devs", "stats"),
     described=("ccminer",),
     counts_in_pools=True,
 )

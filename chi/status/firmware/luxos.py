@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from chi.status.firmware import bitmain
 from chi.status.firmware.braiins import nominal, read_chains, read_fans
 from chi.status.firmware.family import Family, Part, Told, state_word
 from chi.status.model import Chain, RigError
-from chi.status.values import COUNT, WATTS, YES_NO, Entry, celsius, flag, highest, number, read, text
+from chi.status.values import WATTS, YES_NO, Entry, celsius, event_time, flag, highest, number, read, text
 
 CORNERS = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
 
@@ -105,16 +104,8 @@ def read_errors(told: Told) -> tuple[RigError, ...]:
         code = text(event.get("Code"))
         if code and code not in NO_ERRORS and code not in found:
             words = text(event.get("Description")) or text(event.get("Msg"))
-            found[code] = RigError(code, words, read_time(event.get("CreatedAt")))
+            found[code] = RigError(code, words, event_time(event.get("CreatedAt")))
     return tuple(found.values())
-
-
-def read_time(value: Any) -> float | None:
-    """Read a time, as epoch seconds or as ISO 8601 has it."""
-    try:
-        return COUNT(value) or datetime.fromisoformat((text(value) or "").replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 FAMILY = Family(

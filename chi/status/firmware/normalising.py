@@ -181,6 +181,7 @@ def derived(status: Status, told: Told, algorithms: Sequence[str]) -> Status:
     """Return the status with what follows from the rest of it."""
     rig, chains = status.rig, status.chains
     heats = [heat for chain in chains for heat in (chain.board_temperature, chain.chip_temperature)]
+    heats += [device.temperature for device in status.devices]
     efficient = rig.power / rig.hashrate if rig.power and rig.hashrate else None
     return replace(
         status,
@@ -190,7 +191,7 @@ def derived(status: Status, told: Told, algorithms: Sequence[str]) -> Status:
                 [*(pool.last_share for pool in status.pools), *last_shares(told.devices, told.clock)]
             ),
             share_interval=share_interval(rig, status.pools, algorithms, COUNT(told.summary.get("Utility"))),
-            temperature=highest([*heats, *(device.temperature for device in status.devices)]),
+            temperature=highest([rig.temperature, *heats]),
             efficiency=COUNT(efficient),
         ),
     )

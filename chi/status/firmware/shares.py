@@ -79,8 +79,6 @@ class Proof(NamedTuple):
         return bool(told) and not any(near(rate or 0.0, each) for each in told)
 
 
-
-
 def share_interval(
     rig: Rig, pools: Sequence[Pool], algorithms: Sequence[str], utility: float | None
 ) -> float | None:

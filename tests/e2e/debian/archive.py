@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 from build import BuildSystem
@@ -50,16 +49,16 @@ class Archive:
 
     def refuses_what_is_changed(self, machine: Machine) -> str:
         """Apt takes nothing of which a byte was changed after the signature."""
-        index = self.target / "debian/Packages"
-        kept = index.read_bytes()
+        indexes = [self.target / "debian/Packages", self.target / "debian/Packages.gz"]
+        kept = [index.read_bytes() for index in indexes]
         try:
-            index.write_bytes(kept.replace(b"Package: chi", b"Package: chj"))
-            (self.target / "debian/Packages.gz").unlink()
+            indexes[0].write_bytes(kept[0].replace(b"Package: chi", b"Package: chj"))
+            indexes[1].unlink()
             machine.run("rm /var/lib/apt/lists/127.0.0.1*")  # as if it was never there
             said = machine.run("apt update 2>&1", check=False)
         finally:
-            index.write_bytes(kept)
-            subprocess.run(["gzip", "--keep", "--no-name", index], check=True)
+            for index, data in zip(indexes, kept, strict=True):
+                index.write_bytes(data)
         assert "Hash Sum mismatch" in said or "unexpected size" in said, said
         machine.run("apt update")
         return "a changed index is refused"

@@ -37,7 +37,7 @@ def ip_filter(service: Service) -> str:
 
 def container(suite: str, work: Path, folder: Path, ran: set[str]) -> str:
     """In a container without CAP_SYS_ADMIN and BPF: with the drop-in it runs, and lets in whom it should."""
-    machine = Machine(suite, work, folder, UNPRIVILEGED)
+    machine = Machine(suite, work, folder, UNPRIVILEGED[suite])
     machine.ran = ran
     service = Service(machine)
     try:

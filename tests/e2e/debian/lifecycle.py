@@ -22,6 +22,16 @@ from service import DROP_INS, Service
 
 HERE = Path(__file__).resolve().parent
 MOST_EXPOSURE = 1.1  # of `systemd-analyze security`
+# Completes "chi-server --token-file /etc/hostn", as bash would for who presses the tabulator there.
+COMPLETE = """
+. /usr/share/bash-completion/completions/chi-server
+COMP_WORDS=(chi-server --token-file /etc/hostn); COMP_CWORD=2
+COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}
+set -- $(complete -p chi-server)
+while [ "$1" != -F ]; do shift; done
+"$2" chi-server /etc/hostn --token-file
+echo "${COMPREPLY[@]}"
+"""
 # What changes by itself, or belongs to others: no trace of the package.
 NOT_OURS = r"^/(proc|sys|dev|run|tmp|e2e|root)(/|$)|^/var/(log|cache|tmp|backups|lib/(dpkg|apt|systemd))(/|$)"
 
@@ -125,6 +135,8 @@ class Life:
             "bash -c '. /usr/share/bash-completion/completions/chi-server; complete -p chi-server'"
         )
         assert "chi-server" in completed, completed
+        completed = self.run(f"bash -c '{COMPLETE}'")
+        assert completed == "/etc/hostname\n", completed
         version = self.run("chi-server --version").split()[1]
         assert f'"chi-server {version}"' in page, page[:300]
         for name in ("README.Debian", "README.md", "SECURITY.md", "debian.md", "examples/port-80.conf"):

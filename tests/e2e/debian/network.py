@@ -62,6 +62,7 @@ def announced(service: Service) -> set[tuple[str, str]]:
 
 def announcement(service: Service) -> str:
     """It is there while chi runs, under private addresses alone, and at no other time."""
+    service.run("apt install --yes avahi-utils")  # it is there; but so the documents say
     assert not announced(service), "it is announced before it runs"
     service.run("systemctl start chi")
     wait_until(lambda: announced(service), "avahi-browse finds it")
@@ -81,6 +82,10 @@ def announcement(service: Service) -> str:
     service.run("systemctl restart chi", check=False)
     wait_until(lambda: not announced(service), "it is withdrawn when chi fails")
     service.restart("")
+    wait_until(lambda: announced(service), "it is announced again")
+    service.run("systemctl mask --now chi-announce")
+    wait_until(lambda: not announced(service), "it is withdrawn when that is asked for")
+    service.run("systemctl unmask chi-announce; systemctl restart chi")
     wait_until(lambda: announced(service), "it is announced again")
     service.run("systemctl stop chi")
     wait_until(lambda: not announced(service), "it is withdrawn when chi stops")

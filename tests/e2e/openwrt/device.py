@@ -135,14 +135,18 @@ class Device:
 
     # The init script.
 
+    def run(self, action: str) -> subprocess.CompletedProcess[str]:
+        """Run the init script."""
+        return subprocess.run(
+            ["chroot", self.root, "/bin/busybox", "ash", "/etc/rc.common", "/etc/init.d/chi", action],
+            capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, timeout=60,
+        )  # fmt: skip
+
     def init(self, action: str = "start") -> Record:
         """Run the init script with the procd that records."""
         for name in ("record", "log"):
             (self.root / name).write_text("")
-        done = subprocess.run(
-            ["chroot", self.root, "/bin/busybox", "ash", "/etc/rc.common", "/etc/init.d/chi", action],
-            capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, timeout=60,
-        )  # fmt: skip
+        done = self.run(action)
         return Record(
             (self.root / "record").read_text(), (self.root / "log").read_text(), done.returncode, done.stderr
         )

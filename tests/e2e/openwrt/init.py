@@ -172,6 +172,36 @@ class Init:
         self._refused(both, "open 1 and token_file contradict each other")
         return "9 configurations"
 
+    def miners(self) -> str:
+        """Sections miner become miners, by name or by the section's name, in place of api_host."""
+        sections = {
+            "config miner 'garage'\n\toption host '192.168.1.50'": "garage=192.168.1.50:4028",
+            "config miner\n\toption name 'a-1.b'\n\toption host 'rig.lan'\n\toption port '4029'":
+                "a-1.b=rig.lan:4029",
+            "config miner six\n\toption name 'v6'\n\toption host 'fe80::1%br-lan'":
+                "v6=[fe80::1%br-lan]:4028",
+        }  # fmt: skip
+        record = self.start("option api_host '192.168.1.9'\n\n" + "\n\n".join(sections))
+        assert not record.log, record.log
+        assert [word for word in record.command if "api_" in word or "--miner" in word] == [
+            f"--miner={miner}" for miner in sections.values()
+        ], record.command
+        assert record.parameter("file")[-2:] == ["/etc/hosts", "/etc/resolv.conf"], "rig.lan is looked up"
+        literal = self.start("option api_host 'rig.lan'\n\nconfig miner a\n\toption host 'fd00::1'")
+        assert not literal.all("trigger", "raw")
+        rows = {
+            "config miner a": "section miner a, option host '' is not valid",
+            "config miner\n\toption host 'rig'": "option name '' is not valid",
+            "config miner a\n\toption host '300.1.1.1'": "option host '300.1.1.1' is not valid",
+            "config miner a\n\toption host 'rig'\n\toption port '0'": "option port '0' is not valid",
+            "config miner a\n\toption host 'rig'\n\toption name 'b c'": "option name 'b c' is not valid",
+            "config miner a\n\toption host 'x'\n\nconfig miner\n\toption name 'a'\n\toption host 'y'":
+                "option name 'a' is that of another as well",
+        }  # fmt: skip
+        for config, wanted in rows.items():
+            self._refused(config, wanted)
+        return f"{len(sections)} miners, {len(rows)} bad sections"
+
     def bad_values(self) -> str:
         """One line in the log; what runs goes on, and what does not run learns its triggers."""
         rows = {
@@ -283,8 +313,10 @@ class Init:
             ((32768, 0), 0o602, TOKEN, "others may read"),
             ((32768, 0), 0o060, TOKEN, "cannot be read by chi"),
             ((32768, 0), 0o600, "short", "shorter than 16 characters"),
-            ((32768, 0), 0o600, "x" * 1025, "longer than 1024 characters"),
+            ((32768, 0), 0o600, "x" * 4097, "longer than 4096 characters"),
             ((32768, 0), 0o600, "correct horse battery", "not one word of printable ASCII"),
+            ((32768, 0), 0o600, "correct-horse\0battery", "not one word of printable ASCII"),
+            ((32768, 0), 0o600, "", "not one word of printable ASCII"),
             ((32768, 0), 0o600, "correct-horse-bättery", "not one word of printable ASCII"),
             ((32768, 0), 0o600, "correct-horse\nbattery-staple", "not one word of printable ASCII"),
         ):
@@ -293,7 +325,7 @@ class Init:
             os.chown(file, *owner_)
             self._refused(good, why)
         for owner_, mode in (((32768, 0), 0o600), ((32768, 32768), 0o400), ((0, 32768), 0o640)):
-            file.write_text(TOKEN + "\n")
+            file.write_bytes(f" {TOKEN}\r\n".encode())
             file.chmod(mode)
             os.chown(file, *owner_)
             record = self.start(good)
@@ -307,7 +339,7 @@ class Init:
         odd.write_text(TOKEN)
         self._refused("option read_only '0'; option token_file '/etc/chi token'", "must be a plain path")
         odd.unlink()
-        return "3 good ones, 11 that are not"
+        return "3 good ones, 13 that are not"
 
     def off(self) -> str:
         """`enabled` 0 stops chi, whatever else is wrong."""

@@ -21,7 +21,7 @@ def main(folder: str, *words: str) -> int:
     work = Path(folder)
     for command in ("link set lo up", "address add 192.168.1.1/24 dev lo", "address add fd00:1::1/64 dev lo"):
         subprocess.run(["ip", *command.split()], check=True)
-    (ipk,) = (work / "first").iterdir()
+    (ipk,) = (work / "first").glob("chi_*")
     device = Device(work / "root", ipk)
     package, init = Package(work, device, ipk), Init(device)
     serving = Serving(device, init)

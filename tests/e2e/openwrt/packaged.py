@@ -94,7 +94,8 @@ class Package:
             names = {member.name for member in archive if not member.isdir()}
         modules = {name for name in names if name.startswith("./usr/lib/chi/chi/")}
         found = (path for path in (TREE / "chi").rglob("*.*") if path.suffix in (".py", ".html"))
-        sources = {str(path.relative_to(TREE)) for path in found} - {"chi/demo.py"}
+        sources = {str(path.relative_to(TREE)) for path in found}
+        sources = {name for name in sources if not name.startswith("chi/demo")}  # the simulated miners
         assert modules == {f"./usr/lib/chi/{re.sub('py$', 'pyc', name)}" for name in sources}, modules
         assert not [name for name in names if name.endswith(".py")]
         feed = PACKAGING / "chi/files"
@@ -114,9 +115,38 @@ class Package:
 
     def again(self) -> str:
         """Built with another mask, time zone and folder: the same bytes."""
-        (other,) = (self.work / "second").iterdir()
-        assert other.read_bytes() == self.ipk.read_bytes(), "the packages differ"
-        return hashlib.sha256(other.read_bytes()).hexdigest()[:16]
+        names = sorted(path.name for path in (self.work / "first").iterdir())
+        assert len(names) == 2, names
+        for name in names:
+            first, second = ((self.work / folder / name).read_bytes() for folder in ("first", "second"))
+            assert first == second, f"{name} differs"
+        return hashlib.sha256(second).hexdigest()[:16]
+
+    def page(self) -> str:
+        """LuCI's page is a package of its own: its three files, who may read them, and what it needs."""
+        (ipk,) = (self.work / "first").glob("luci-app-chi_*")
+        texts, files = {}, {}
+        with tarfile.open(ipk) as outer:
+            for part in ("control", "data"):
+                with tarfile.open(fileobj=outer.extractfile(f"./{part}.tar.gz")) as archive:
+                    for member in filter(tarfile.TarInfo.isfile, archive):
+                        texts[part + member.name[1:]] = archive.extractfile(member).read().decode()  # type: ignore
+                        files[part + member.name[1:]] = member
+        app = PACKAGING / "luci-app-chi"
+        wanted = {
+            "data/www/luci-static/resources/view/chi.js": "htdocs/luci-static/resources/view/chi.js",
+            "data/usr/share/luci/menu.d/luci-app-chi.json": "root/usr/share/luci/menu.d/luci-app-chi.json",
+            "data/usr/share/rpcd/acl.d/luci-app-chi.json": "root/usr/share/rpcd/acl.d/luci-app-chi.json",
+        }
+        assert {name for name in texts if name.startswith("data/")} == set(wanted), sorted(texts)
+        for name, source in wanted.items():
+            assert texts[name] == (app / source).read_text(), name
+            assert files[name].mode == 0o644, name
+        assert "\nDepends: luci-base, chi\n" in texts["control/control"]
+        subprocess.run(["busybox", "ash", "-n"], input=texts["control/postinst-pkg"], check=True, text=True)
+        size = sum(member.size for name, member in files.items() if name.startswith("data/"))
+        assert size < 20_000, size
+        return f"{size} bytes installed"
 
     def size(self) -> str:
         """What it takes of the flash, compressed."""

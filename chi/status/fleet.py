@@ -1,0 +1,124 @@
+"""A fleet in one document: its totals, and a line for each miner; what /fleet.json says.
+
+Comes in: for each miner its newest Status, its verdict and its history, as they are. Goes out: JSON's values.
+Nothing here asks a miner.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from chi.status.history import History
+from chi.status.model import Pool, Status
+from chi.status.values import exact
+from chi.status.verdict import Verdict, to_json
+
+SPARK = 20  # bins of the last hour in a miner's plot
+
+
+class Member(NamedTuple):
+    """What is known of a miner: `error` says why it does not answer, `age` (s) how old the status is."""
+
+    name: str
+    path: str
+    error: str
+    age: float | None
+    status: Status | None
+    verdict: Verdict | None
+    history: History | None
+
+
+def fleet_json(members: Iterable[Member], now: float, epoch: float) -> dict[str, Any]:
+    """Return the document; `epoch` is what `now` is in seconds since 1970."""
+    miners = [miner_json(member, now, epoch) for member in members]
+    return {"time": int(epoch), "totals": totals(miners), "miners": miners}
+
+
+def miner_json(member: Member, now: float, epoch: float) -> dict[str, Any]:
+    """Return one miner's line; what is not known is None."""
+    told: dict[str, Any] = {
+        "name": member.name,
+        "path": member.path,
+        "up": None,
+        "error": member.error or None,
+    }
+    told["age"] = None if member.age is None else round(member.age, 1)
+    told["verdict"] = to_json(member.verdict, now, epoch) if member.verdict else None
+    told["up"] = False if member.error else True if member.status else None
+    rig = member.status.rig if member.status else None
+    for name in RIG_FIELDS:
+        value = getattr(rig, name, None)
+        told[name] = exact(value) if isinstance(value, float) else value
+    fans = member.status.fans if member.status else ()
+    told["fans"] = [exact(fan.speed) for fan in fans if fan.speed is not None]
+    told["pool"] = pool_in_use(member.status.pools) if member.status else None
+    told.update(last_hour(member.history, now, epoch))
+    return told
+
+
+# Attributes of Rig that a line has as they are
+RIG_FIELDS = (
+    *("model", "firmware", "software", "algorithm", "state", "hashrate", "hashrate_expected", "temperature"),
+    *("power", "efficiency", "uptime"),
+)
+
+
+def pool_in_use(pools: Iterable[Pool]) -> str | None:
+    """Return the URL of the pool that shares go to."""
+    used = sorted((pool for pool in pools if pool.url and pool.alive), key=lambda pool: not pool.active)
+    return used[0].url if used else None
+
+
+def last_hour(history: History | None, now: float, epoch: float) -> dict[str, Any]:
+    """Return the shares of the last hour, and its hashrate in SPARK means."""
+    samples = history.to_json(now, epoch, "1h")["samples"] if history else {}
+    told: dict[str, Any] = {}
+    for name in ("accepted", "rejected"):
+        counts = [count for count in samples.get(f"shares_{name}", ()) if count is not None]
+        told[f"shares_{name}_hour"] = sum(counts) if counts else None
+    rates = samples.get("hashrate", [])
+    size = -(-len(rates) // SPARK) or 1
+    told["hashrate_hour"] = [mean(rates[start : start + size]) for start in range(0, len(rates), size)]
+    return told
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is known, to four digits."""
+    known = [value for value in values if value is not None]
+    return exact(float(f"{sum(known) / len(known):.4g}")) if known else None
+
+
+def totals(miners: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sums over the miners; a figure that none tells is None. Miners that are down add nothing."""
+    up = [miner for miner in miners if miner["up"]]
+    hashrates: dict[str, float] = collections.defaultdict(float)
+    for miner in up:
+        if miner["hashrate"] is not None:
+            hashrates[miner["algorithm"] or "unknown"] += miner["hashrate"]
+    return {
+        "miners": len(miners),
+        "answering": len(up),
+        "earning": sum(1 for miner in up if miner["verdict"] and miner["verdict"]["earning"]),
+        "problems": sum(1 for miner in miners if miner["error"] or (miner["verdict"] or {}).get("problems")),
+        "hashrate": {name: exact(total) for name, total in sorted(hashrates.items())},
+        "power": total(up, "power"),
+        "efficiency": efficiency([miner for miner in up if miner["power"] and miner["hashrate"]]),
+        "shares_accepted_hour": total(miners, "shares_accepted_hour"),
+        "shares_rejected_hour": total(miners, "shares_rejected_hour"),
+    }
+
+
+def total(miners: list[dict[str, Any]], name: str) -> float | None:
+    """Return the sum of what is told."""
+    told = [miner[name] for miner in miners if miner[name] is not None]
+    return exact(float(sum(told))) if told else None
+
+
+def efficiency(miners: list[dict[str, Any]]) -> float | None:
+    """Return J for a hash, where all that tell both mine the same."""
+    if not miners or len({miner["algorithm"] for miner in miners}) > 1:
+        return None
+    power, rate = total(miners, "power"), total(miners, "hashrate")
+    return power / rate if power and rate else None
