@@ -12,7 +12,7 @@ import itertools
 import re
 import urllib.parse
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import bottle
 
