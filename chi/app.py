@@ -12,7 +12,7 @@ import itertools
 import re
 import urllib.parse
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import bottle
 
@@ -25,11 +25,12 @@ from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
 from chi.monitor import Found, Monitor
 from chi.pages import FAVICON, MANIFEST, confirmation, page, read_page
-from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
+from chi.responses import JSON_HEADERS, answer, envelope, method_error, moved, respond
 from chi.settings import Settings
 from chi.sites import Site, Sites, split_path
 
 ROOT = "summary+devs"  # what / asks for
+MISPLACED = ("command", "cmd")  # of the API's request: a command goes into the path or a POST's body
 BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
@@ -114,6 +115,15 @@ def field_of(environ: dict[str, Any], name: str) -> str | None:
     return None
 
 
+def check_place(environ: dict[str, Any]) -> None:
+    """Refuse a command where none is looked for: it would get another command's reply."""
+    if environ["REQUEST_METHOD"] != "POST" and read_input(environ):
+        raise ChiError("misplaced", where="the body of a GET")
+    for name in MISPLACED:
+        if asks_for(environ, name):
+            raise ChiError("misplaced", where=f"the query (?{name}=)")
+
+
 def accepted_age(environ: dict[str, Any]) -> float:
     """Return how old an answer the client takes, in seconds: Cache-Control: max-age (RFC 9111, 5.2.1.1)."""
     control = environ.get("HTTP_CACHE_CONTROL", "").lower()
@@ -130,6 +140,7 @@ class Handlers:
         self._clock = sites.clock
         self._counters = sites.counters
         self._sites = sites
+        self._own: dict[str, str] = {}  # chi's own paths, by their letters without a slash
 
     @property
     def _site(self) -> Site:
@@ -267,6 +278,9 @@ class Handlers:
 
     def dashboard(self) -> bottle.HTTPResponse:
         """GET /dashboard: the page, which reads the three above; of a fleet, the one of all miners."""
+        if bottle.request.environ["chi.respelt"]:  # what the page reads is beside its own path
+            site = bottle.request.environ["chi.site"]
+            return moved((site.path if site else "") + "/dashboard")
         body, allowed = read_page("dashboard.html" if bottle.request.environ["chi.site"] else "fleet.html")
         return page(body, 200, allowed)
 
@@ -284,9 +298,20 @@ class Handlers:
         """GET /robots.txt: nothing here is for search engines."""
         return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
 
-    def refuse(self) -> NoReturn:
-        """Any other method for what can only be read."""
-        raise method_error("GET, HEAD")
+    def refuse(self) -> bottle.HTTPResponse:
+        """Any other method for what can only be read; a browser may ask for leave to."""
+        leave = self._policy.preflight(bottle.request.environ)
+        if not leave:
+            raise method_error("GET, HEAD")
+        return bottle.HTTPResponse(b"", 204, leave)
+
+    def options(self, path: str) -> bottle.HTTPResponse:
+        """OPTIONS /<command>...: a browser asks for leave, which there is for reports."""
+        environ = bottle.request.environ
+        leave = self._policy.preflight(environ)
+        if not leave or not self._policy.is_report(read_path(environ["PATH_INFO"]).members):
+            raise method_error("GET, HEAD, POST")
+        return bottle.HTTPResponse(b"", 204, leave)
 
     def guard(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a handler, as bottle's plugins do: the rungs for every request, and errors as responses."""
@@ -296,6 +321,10 @@ class Handlers:
             try:
                 self._policy.admit(environ)
                 check_path(environ)
+                if (
+                    environ["PATH_INFO"].lstrip("/").startswith("@")
+                ):  # names are chi's own, however they are spelt
+                    raise ChiError("unknown-miner", miner=quote(environ["chi.path"]))
                 environ["chi.site"] = self._sites.find(environ["chi.name"])
                 response = handler(*args, **kwargs)
             except ChiError as error:
@@ -308,6 +337,27 @@ class Handlers:
 
         return guarded
 
+    def take_path(self) -> None:
+        """Before the route is chosen: move a miner's name to the script's, and spell chi's own paths right.
+
+        What differs from one of them only in slashes is it, and is never forwarded.
+        """
+        environ = bottle.request.environ
+        name, rest = split_path(environ["PATH_INFO"])
+        environ["chi.name"] = name
+        if name and rest != environ["PATH_INFO"]:
+            environ["SCRIPT_NAME"], environ["PATH_INFO"] = f"/@{name}", rest
+        own = self._own.get(rest.replace("/", ""), rest) if rest[:1] == "/" else rest
+        environ["chi.respelt"] = own != rest
+        if own != rest:
+            environ["PATH_INFO"] = own
+
+    def serve(self, app: bottle.Bottle, path: str, handler: Callable[[], bottle.HTTPResponse]) -> None:
+        """Have one of chi's own paths served."""
+        self._own[path.replace("/", "")] = path
+        app.get(path, callback=handler)
+        app.route(path, ["POST", "OPTIONS", "ANY"], self.refuse)
+
     def _forward(self, plan: Plan) -> bottle.HTTPResponse:
         environ, client = bottle.request.environ, bottle.request.environ["chi.client"]
         try:
@@ -318,6 +368,7 @@ class Handlers:
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
+        check_place(environ)
         pretty = asks_for(environ, "pretty")
         if not self._policy.cors(environ):  # else headers are missing as well
             client.forwarded = (plan.request, pretty)
@@ -346,15 +397,6 @@ def member(site: Site, now: float) -> Any:
     return Member(site.name, site.path, site.miner.trouble, age, status, verdict, history)
 
 
-def take_name() -> None:
-    """Before the route is chosen: move the name of a miner, /@NAME, from the path to the script's name."""
-    environ = bottle.request.environ
-    name, rest = split_path(environ["PATH_INFO"])
-    environ["chi.name"] = name
-    if rest != environ["PATH_INFO"]:
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = f"/@{name}", rest
-
-
 def names_of(sites: Sites) -> str:
     """Return the paths of the miners, in words; the first of many."""
     paths = [f"{site.path}/" for site in itertools.islice(sites, 20)]
@@ -366,7 +408,7 @@ def bottle_error(error: bottle.HTTPError) -> bytes:
     if error.status_code == 404:  # every path that begins with / has a route
         ours = ChiError("bad-path", why="it does not begin with /")
     elif error.status_code == 405:
-        ours = method_error(", ".join(sorted({*error.headers["Allow"].split(","), "HEAD"})))
+        ours = method_error(", ".join(sorted({*error.headers["Allow"].split(","), "HEAD"} - {"OPTIONS"})))
     else:
         ours = ChiError("internal")
     bottle.response.status, headers, body = answer(ours)
@@ -378,7 +420,7 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
     """Return the WSGI application."""
     handlers = Handlers(settings, policy, sites)
     app = bottle.Bottle()
-    app.add_hook("before_request", take_name)
+    app.add_hook("before_request", handlers.take_path)
     app.install(handlers.guard)
     app.default_error_handler = bottle_error
     for path, handler in (
@@ -395,10 +437,10 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
         ("/favicon.ico", handlers.favicon),
         ("/robots.txt", handlers.robots),
     ):
-        app.get(path, callback=handler)
-        app.route(path, ["POST", "ANY"], handlers.refuse)
+        handlers.serve(app, path, handler)
     everything = "/<path:re:[\\s\\S]*>"  # newlines included
     app.post("/", callback=handlers.post_body)
     app.get(everything, callback=handlers.get)
     app.post(everything, callback=handlers.post)
+    app.route(everything, "OPTIONS", handlers.options)
     return app

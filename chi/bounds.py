@@ -41,6 +41,7 @@ HEADER_TIME = 30  # seconds: a request must have come whole after this long; dri
 SEND_TIME = 30  # seconds: a client that reads nothing of its response for so long is left
 LINGER = 2.0  # seconds that a client that was refused may go on sending; looked at with the idle ones
 MAX_DESCRIPTORS = 1024  # room for every viewer of a LAN; what looks at each costs 2 ms a turn then
+MIN_DESCRIPTORS = 48  # with fewer, chi's own and those of the miner leave clients next to none
 SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log, what Python opens
 EVICT_AHEAD = 8  # so many below the limit, connections begin to make room
 SHARE = 64  # connections of one address; one that has more gives them up first when room is short

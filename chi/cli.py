@@ -23,8 +23,10 @@ from chi import __version__
 from chi.access import Policy
 from chi.app import create_app
 from chi.clock import CLOCK, Clock
+from chi.logs import StandardError
 from chi.miner.wire import host_and_port
 from chi.server.channels import access_log
+from chi.server.descriptors import take_descriptors
 from chi.server.listening import open_sockets
 from chi.server.loop import Loop
 from chi.server.systemd import Notifier
@@ -139,7 +141,9 @@ def names_root(arguments: argparse.Namespace) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run chi-server; return its exit status."""
     arguments, settings, policy = configure(argv)
-    logging.basicConfig(format="%(levelname)s %(message)s", level=settings.log_level.upper())
+    logging.basicConfig(
+        format="%(levelname)s %(message)s", level=settings.log_level.upper(), handlers=[StandardError()]
+    )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
     demo = start_demo(settings) if hasattr(arguments, "demo") else None
@@ -154,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return recording.record(settings, arguments.record)
     try:
+        take_descriptors()
         listening = find_sockets(settings)
     except OSError as error:
         hint, status = CANNOT_SERVE.get(error.errno or 0, ("", 1))

@@ -17,6 +17,10 @@ ERRORS = {
         'The body is not a request of the API, such as {{"command":"gpu","parameter":"0"}}: {why}.',
     ),
     "bad-range": (400, "There is no range {range} of the history: it is one of {ranges}, or left out."),
+    "misplaced": (
+        400,
+        "A command goes into the path, as in /pools or /gpu/0, or into the body of POST /; not into {where}.",
+    ),
     "unexpected-body": (
         400,
         "A request in the path has no body. Send the API's own request to / or leave the body out.",

@@ -79,6 +79,13 @@ def status_line(status: int, message: str) -> str:
     return f"{status} {reason or http.client.responses.get(status, 'Error')}"
 
 
+def moved(path: str) -> bottle.HTTPResponse:
+    """A redirect to one of chi's own paths; nothing of it is the request's."""
+    return bottle.HTTPResponse(
+        envelope("I", 308, f"This is at {path}"), 308, [*JSON_HEADERS, ("Location", path)]
+    )
+
+
 def method_error(allow: str) -> ChiError:
     """Return the error for a method that is none of `allow`."""
     return ChiError("method", [("Allow", allow)], allow=allow)

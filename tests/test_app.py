@@ -104,11 +104,8 @@ URLS = {
     "/summary?%zz": {"command": "summary"},
     "/summary?a=/devs": {"command": "summary"},
     "/?_=1700000000": {"command": "summary+devs"},
-    # chi's own paths are exactly those.
-    "/healthz/": {"command": "healthz"},
-    "/readyz/": {"command": "readyz"},
+    # chi's own paths are those, whatever slashes are around them.
     "/readyz/x": {"command": "readyz", "parameter": "x"},
-    "/favicon.ico/": {"command": "favicon.ico"},
     "/robots.txt/x": {"command": "robots.txt", "parameter": "x"},
     "/Healthz": {"command": "Healthz"},
     "/healthz+summary": {"command": "healthz+summary"},

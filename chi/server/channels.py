@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import logging
 import re
-import resource
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +26,6 @@ from chi.bounds import (
     LARGE,
     LINGER,
     MAX_BODY,
-    MAX_DESCRIPTORS,
     MAX_FRAMING,
     MAX_HEADER,
     SEND_TIME,
@@ -36,6 +34,7 @@ from chi.bounds import (
 from chi.clock import Clock
 from chi.miner.questions import Client, Parked
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
+from chi.server.descriptors import take_descriptors
 from chi.server.heads import Head, HeadError, tidy
 from chi.server.outgoing import Outgoing
 from chi.server.room import Room
@@ -358,15 +357,12 @@ class Server(TcpWSGIServer):
 
 def server_adjustments(listening: Sequence[socket.socket], clock: Clock) -> Adjustments:
     """Waitress's settings for an appliance on a LAN."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    descriptors = take_descriptors()
     adjustments = Adjustments(
         sockets=list(listening),
         ident="chi",
         # Nothing is accepted beyond; chi.server.room sees to it that this is not reached by one address.
-        connection_limit=wanted - SPARE_DESCRIPTORS,
+        connection_limit=descriptors - min(SPARE_DESCRIPTORS, descriptors // 2),
         channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
         asyncore_use_poll=True,  # select() fails past descriptor 1023
         log_socket_errors=False,  # a client that goes is no event
