@@ -34,12 +34,12 @@ class Slow:
         assert self._turns.acquire(timeout=60)
         return list(self._answers(request))
 
-    def takes(self, chi: Chi, count: int = 1) -> None:
-        """Let it answer `count` requests that have come, each after COMMAND seconds."""
+    def takes(self, chi: Chi, count: int = 1, seconds: float = COMMAND) -> None:
+        """Let it answer `count` requests that have come, each after so many seconds."""
         for _ in range(count):
             self.answered += 1
             self._miner.asked(self.answered)
-            chi.advance(COMMAND)
+            chi.advance(seconds)
             self._turns.release()
 
     def takes_at_once(self, chi: Chi, count: int) -> None:
@@ -129,9 +129,9 @@ def test_a_client_gets_the_last_status_with_its_age(
         if path == "/metrics":
             assert parse(response.body)["cgminer_up", ""] == 1
         before = chi.monitor.newest.asked
-        slow.takes(chi, 4)
+        slow.takes(chi, 4, 0.5)  # a miner that says nothing for 4 s is silent
         known(chi, before)
-        taken = 4.0 + 4 * COMMAND
+        taken = 4.0 + 4 * 0.5
 
 
 def test_prometheus_waits_as_long_as_it_says(serve: Serve, miner: ScriptedMiner, clock: StillClock) -> None:
