@@ -30,6 +30,7 @@ from chi.settings import Settings
 from chi.sites import Site, Sites, split_path
 
 ROOT = "summary+devs"  # what / asks for
+NAMED = 20  # of the miners of a fleet, in words
 BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
@@ -84,7 +85,7 @@ def read_body(body: bytes) -> Plan:
 
 
 def depth_of(environ: dict[str, Any]) -> int:
-    """Return how many levels the URL is below that of its command: what a browser takes for a level."""
+    """Return how many levels the URL is below the root: what a browser takes for a level."""
     encoded = environ["REQUEST_URI"].partition("?")[0].lower().count("%2f")
     depth: int = environ["chi.path"].count("/") - encoded - 1
     return depth
@@ -240,7 +241,8 @@ class Handlers:
 
     def targets(self) -> bottle.HTTPResponse:
         """GET /targets.json: the miners of a fleet as Prometheus' HTTP service discovery has them."""
-        here = bottle.request.environ.get("HTTP_HOST") or "localhost"
+        environ = bottle.request.environ
+        here = environ.get("HTTP_HOST") or f"localhost:{environ['SERVER_PORT']}"
         found = [
             {
                 "targets": [here],
@@ -295,7 +297,9 @@ class Handlers:
             try:
                 self._policy.admit(environ)
                 check_path(environ)
-                environ["chi.site"] = self._sites.find(environ["chi.name"])
+                client = environ["chi.client"]
+                client.site = client.site or self._sites.find(environ["chi.name"])
+                environ["chi.site"] = client.site
                 response = handler(*args, **kwargs)
             except ChiError as error:
                 if error.name in DENIALS:
@@ -313,7 +317,8 @@ class Handlers:
             report = self._policy.judge(environ, plan.members)
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
-                error.page = confirmation(plan.members, depth_of(environ))
+                base = "../" * depth_of(environ) + f"{self._site.path}/"[1:]
+                error.page = confirmation(plan.members, base)
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
@@ -343,14 +348,16 @@ def take_name() -> None:
     environ = bottle.request.environ
     name, rest = split_path(environ["PATH_INFO"])
     environ["chi.name"] = name
-    if rest != environ["PATH_INFO"]:
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = f"/@{name}", rest
+    if name is not None:
+        environ["SCRIPT_NAME"] += f"/@{name}"
+        environ["PATH_INFO"] = rest
 
 
 def names_of(sites: Sites) -> str:
     """Return the paths of the miners, in words; the first of many."""
-    paths = [f"{site.path}/" for site in itertools.islice(sites, 20)]
-    return ", ".join(paths) + (" …" if len(paths) == 20 else "")
+    paths = [f"{site.path}/" for site in sites]
+    more = len(paths) - NAMED
+    return ", ".join(paths[:NAMED]) + (f" and {more} more, see /fleet.json" if more > 0 else "")
 
 
 def bottle_error(error: bottle.HTTPError) -> bytes:

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from chi import __version__
 from chi.access import Policy
 from chi.app import create_app
+from chi.bounds import MAX_MINER_CONNECTIONS
 from chi.clock import CLOCK, Clock
 from chi.miner.wire import host_and_port
-from chi.server.channels import access_log
+from chi.server.channels import access_log, take_descriptors
 from chi.server.listening import open_sockets
 from chi.server.loop import Loop
 from chi.server.systemd import Notifier
@@ -148,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(arguments, "check"):
         from chi import oneshot  # here, as most who start chi never ask for it
 
-        return oneshot.check(settings, policy, Threads(1, lambda: None))
+        return oneshot.check(settings, policy, Threads(lambda: None))
     if hasattr(arguments, "record"):
         from chi import recording
 
@@ -165,7 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         remember_demo(loop, demo)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
-    signal.signal(signal.SIGHUP, lambda *_: loop.reload())
+    if settings.miners or settings.service:  # else it ends chi, as the terminal's end does
+        signal.signal(signal.SIGHUP, lambda *_: loop.reload())
     announce(loop)
     log.info("%s gets %s", policy.audience, policy.exposure)
     gc.freeze()  # what exists now stays: spare the collector its looking at it
@@ -224,7 +226,10 @@ def build(
 ) -> Loop:
     """Return the event loop with everything that it carries."""
     loop = Loop(settings, Notifier(os.environ), clock)
-    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root)
+    connections = min(MAX_MINER_CONNECTIONS, take_descriptors() // 8) if settings.is_fleet else 0
+    sites = Sites(
+        settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root, connections
+    )
     loop.carry(create_app(settings, policy, sites), sites, listening, policy.allows)
     loop.threads.submit(socket.getfqdn, policy.learn_name)
     return loop

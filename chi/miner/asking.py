@@ -59,7 +59,9 @@ class Client:
     Times are those of Clock.now().
     """
 
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "made", "own", "raw", "resume")
+    __slots__ = (
+        *("answers", "arrived", "deadline", "forwarded", "known", "made", "own", "raw", "resume", "site"),
+    )
 
     def __init__(
         self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None], *, own: bool = False
@@ -73,6 +75,7 @@ class Client:
         self.made: Made | None = None  # how to make values of replies, for whom wants them
         self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
         self.own = own
+        self.site: Any = None  # whose miner it asks, once that is known: a name may go to another meanwhile
 
 
 class Question:
@@ -115,15 +118,19 @@ class Question:
 class Share:
     """What the miners of one chi have together, and what each may take of it."""
 
-    def __init__(self, miners: int = 1) -> None:
-        self.free = MAX_MINER_CONNECTIONS
-        self.divide(miners)
+    def __init__(self, connections: int = MAX_MINER_CONNECTIONS) -> None:
+        self.free = self._all = connections
+        self.divide(1)
 
     def divide(self, miners: int) -> None:
-        """Let each of so many have its part."""
-        # A quarter is always left for miners that answer, however many hang.
-        self.connections = max(1, MAX_MINER_CONNECTIONS * 3 // 4 // max(1, miners))
-        self.judged = max(4, MAX_JUDGED // max(1, miners))
+        """Let each of so many have its part: of connections, and of what is remembered and held."""
+        self.connections = max(1, self._all * 3 // 4 // miners)
+        self.judged = max(4, MAX_JUDGED // miners)
+        self.held_size = MAX_HELD_SIZE // miners
+
+    def has_room(self, answers: bool | None) -> bool:
+        """Whether a miner may have one more; a quarter is for those that answer, however many hang."""
+        return self.free > (0 if answers else self._all // 4)
 
 
 class Miner:
@@ -166,6 +173,7 @@ class Miner:
         self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
         # When a privileged command last began or ended: what was asked before is not held.
         self.changed = 0.0
+        self._gone = False
         self._resolving: list[Conversation] = []
         self._addresses: Addresses = []
         try:
@@ -213,7 +221,7 @@ class Miner:
 
     def turn(self, now: float) -> float:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
-        if self._dialect.is_silent and self._dialect.may_try(now):
+        if self._dialect.is_silent and self._dialect.may_try(now) and not self._gone:
             self._knock(now)
         for question in list(self._open):
             for exchange in question.exchanges[:]:
@@ -250,6 +258,11 @@ class Miner:
         for question in list(self._open):
             self._answer(question, None, error)
 
+    def leave(self) -> None:
+        """Answer everybody with `miner-gone`, from now on: chi no longer serves it."""
+        self._gone = True
+        self.give_up(ChiError("miner-gone"))
+
     @property
     def speaks_text(self) -> bool:
         """Whether it is known to speak only text: its joined replies are chi's own."""
@@ -281,6 +294,8 @@ class Miner:
 
     def _check_manners(self, client: Client, request: bytes) -> None:
         """Refuse what the miner had better not be asked."""
+        if self._gone:
+            raise ChiError("miner-gone")
         if self._dialect.is_text:
             check_text(request)
         if client.own and self._dialect.is_silent:
@@ -339,8 +354,8 @@ class Miner:
     def _has_room(self, now: float) -> bool:
         """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
         busy = len(self._exchanges)
-        if not busy or not self._share.free:
-            return bool(self._share.free)
+        if not busy or not self._share.has_room(self._answers):
+            return self._share.has_room(self._answers)
         sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
         if now - sign_of_life >= SILENCE:
             return busy < min(self._settings.threads + PROBES, self._share.connections)
@@ -463,7 +478,7 @@ class Miner:
         if self._settings.max_age and asked > self.changed:
             self._held.pop(key, None)
             self._held[key] = (asked, replace(reply, value=None))
-            while len(self._held) > MAX_HELD or self._held_size() > MAX_HELD_SIZE:
+            while len(self._held) > MAX_HELD or self._held_size() > self._share.held_size:
                 del self._held[next(iter(self._held))]
 
     def _held_size(self) -> int:

@@ -37,9 +37,10 @@ from chi.clock import Clock
 from chi.miner.asking import Client, Parked
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
 from chi.server.heads import Head, HeadError, tidy
+from chi.sites import split_path
 
 access_log = logging.getLogger("chi.access")
-PLAIN_PATH = re.compile(r"/[\w+.-]*", re.ASCII)
+PLAIN_PATH = re.compile(r"(/@[\w.-]{1,63})?/[\w+.-]*", re.ASCII)
 
 
 def without_path(record: logging.LogRecord) -> bool:
@@ -168,7 +169,8 @@ def account(task: Task | BadRequestTask) -> None:
     if request.client is None or not access_log.isEnabledFor(logging.INFO):
         return
     # Without the parameter, which may be a secret.
-    command = "/" + request.path[1:].partition("/")[0]
+    name, path = split_path(request.path)
+    command = ("" if name is None else f"/@{name}") + "/" + path[1:].partition("/")[0]
     if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
         command = "(odd)"
     address, method = task.channel.addr[0], request.command or "-"
@@ -310,17 +312,22 @@ class Server(TcpWSGIServer):
                 channel.will_close = True
 
 
-def server_adjustments(listening: Sequence[socket.socket], clock: Clock) -> Adjustments:
-    """Waitress's settings for an appliance on a LAN."""
+def take_descriptors() -> int:
+    """Return how many descriptors there are to use; where fewer are allowed, that is raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def server_adjustments(listening: Sequence[socket.socket], clock: Clock, reserved: int = 0) -> Adjustments:
+    """Waitress's settings for an appliance on a LAN; `reserved` descriptors are a fleet's connections."""
     adjustments = Adjustments(
         sockets=list(listening),
         ident="chi",
         # Nothing is accepted beyond; Server.handle_accept sees to it that this is not reached by idling.
-        connection_limit=wanted - SPARE_DESCRIPTORS,
+        connection_limit=take_descriptors() - SPARE_DESCRIPTORS - reserved,
         channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
         asyncore_use_poll=True,  # select() fails past descriptor 1023
         log_socket_errors=False,  # a client that goes is no event

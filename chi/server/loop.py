@@ -22,7 +22,7 @@ from chi.server.channels import Channel, Server, server_adjustments
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import Settings
-from chi.sites import Sites
+from chi.sites import Sites, split_path
 
 log = logging.getLogger("chi")
 
@@ -48,7 +48,7 @@ class Loop:
     def __init__(self, settings: Settings, notifier: Notifier, clock: Clock = CLOCK) -> None:
         self.clock = clock
         self.sockets: dict[int, Any] = {}  # wasyncore's map
-        self.threads = Threads(settings.threads, self.wake)
+        self.threads = Threads(self.wake)
         self.notifier = notifier
         self._timeout = settings.timeout
         # Whose request is complete: what needs no miner, and everything else.
@@ -69,7 +69,7 @@ class Loop:
         self.sites = sites
         self._allows = allows
         self._listening = listening
-        adjustments = server_adjustments(listening, self.clock)
+        adjustments = server_adjustments(listening, self.clock, sites.connections)
         self.servers = [
             Server(
                 app,
@@ -102,7 +102,8 @@ class Loop:
 
     def resume(self, channel: Channel) -> None:
         """Have a channel's request answered, after those that are ready already."""
-        (self._own if channel.requests[0].path in OWN_PATHS else self._ready).append(channel)
+        _, path = split_path(channel.requests[0].path)
+        (self._own if path in OWN_PATHS else self._ready).append(channel)
 
     def shutdown(self) -> None:
         """waitress's: there are no threads to end."""
