@@ -31,6 +31,7 @@ from chi.sites import Site, Sites, split_path
 
 ROOT = "summary+devs"  # what / asks for
 MISPLACED = ("command", "cmd")  # of the API's request: a command goes into the path or a POST's body
+NAMED = 20  # of the miners of a fleet, in words
 BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
@@ -85,7 +86,7 @@ def read_body(body: bytes) -> Plan:
 
 
 def depth_of(environ: dict[str, Any]) -> int:
-    """Return how many levels the URL is below that of its command: what a browser takes for a level."""
+    """Return how many levels the URL is below the root: what a browser takes for a level."""
     encoded = environ["REQUEST_URI"].partition("?")[0].lower().count("%2f")
     depth: int = environ["chi.path"].count("/") - encoded - 1
     return depth
@@ -140,7 +141,7 @@ class Handlers:
         self._clock = sites.clock
         self._counters = sites.counters
         self._sites = sites
-        self._own: dict[str, str] = {}  # chi's own paths, by their letters without a slash
+        self._own_paths: dict[str, str] = {}  # chi's own paths, by their letters without a slash
 
     @property
     def _site(self) -> Site:
@@ -252,7 +253,8 @@ class Handlers:
 
     def targets(self) -> bottle.HTTPResponse:
         """GET /targets.json: the miners of a fleet as Prometheus' HTTP service discovery has them."""
-        here = bottle.request.environ.get("HTTP_HOST") or "localhost"
+        environ = bottle.request.environ
+        here = environ.get("HTTP_HOST") or f"localhost:{environ['SERVER_PORT']}"
         found = [
             {
                 "targets": [here],
@@ -321,11 +323,11 @@ class Handlers:
             try:
                 self._policy.admit(environ)
                 check_path(environ)
-                if (
-                    environ["PATH_INFO"].lstrip("/").startswith("@")
-                ):  # names are chi's own, however they are spelt
+                if environ["PATH_INFO"].lstrip("/").startswith("@"):  # names are chi's own, however spelt
                     raise ChiError("unknown-miner", miner=quote(environ["chi.path"]))
-                environ["chi.site"] = self._sites.find(environ["chi.name"])
+                client = environ["chi.client"]
+                client.site = client.site or self._sites.find(environ["chi.name"])
+                environ["chi.site"] = client.site
                 response = handler(*args, **kwargs)
             except ChiError as error:
                 if error.name in DENIALS:
@@ -345,16 +347,17 @@ class Handlers:
         environ = bottle.request.environ
         name, rest = split_path(environ["PATH_INFO"])
         environ["chi.name"] = name
-        if name and rest != environ["PATH_INFO"]:
-            environ["SCRIPT_NAME"], environ["PATH_INFO"] = f"/@{name}", rest
-        own = self._own.get(rest.replace("/", ""), rest) if rest[:1] == "/" else rest
+        if name is not None:
+            environ["SCRIPT_NAME"] += f"/@{name}"
+            environ["PATH_INFO"] = rest
+        own = self._own_paths.get(rest.replace("/", ""), rest) if rest[:1] == "/" else rest
         environ["chi.respelt"] = own != rest
         if own != rest:
             environ["PATH_INFO"] = own
 
     def serve(self, app: bottle.Bottle, path: str, handler: Callable[[], bottle.HTTPResponse]) -> None:
         """Have one of chi's own paths served."""
-        self._own[path.replace("/", "")] = path
+        self._own_paths[path.replace("/", "")] = path
         app.get(path, callback=handler)
         app.route(path, ["POST", "OPTIONS", "ANY"], self.refuse)
 
@@ -364,7 +367,8 @@ class Handlers:
             report = self._policy.judge(environ, plan.members)
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
-                error.page = confirmation(plan.members, depth_of(environ))
+                base = "../" * depth_of(environ) + f"{self._site.path}/"[1:]
+                error.page = confirmation(plan.members, base)
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
@@ -399,8 +403,9 @@ def member(site: Site, now: float) -> Any:
 
 def names_of(sites: Sites) -> str:
     """Return the paths of the miners, in words; the first of many."""
-    paths = [f"{site.path}/" for site in itertools.islice(sites, 20)]
-    return ", ".join(paths) + (" …" if len(paths) == 20 else "")
+    paths = [f"{site.path}/" for site in sites]
+    more = len(paths) - NAMED
+    return ", ".join(paths[:NAMED]) + (f" and {more} more, see /fleet.json" if more > 0 else "")
 
 
 def bottle_error(error: bottle.HTTPError) -> bytes:

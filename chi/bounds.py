@@ -23,6 +23,7 @@ MAX_HELD, MAX_HELD_SIZE = 64, 4 << 20
 # A fleet
 MAX_MINERS = 1000  # each costs up to 100 KB, and one process has one core: beyond, run a second chi
 MAX_MINERS_FILE = 1 << 20  # bytes, ten times what so many lines need
+MAX_THREADS = 256  # that look names up, one a name: 8 MB of addresses each, and a few KB of memory
 MAX_MINER_CONNECTIONS = 128  # to all miners together, out of the same descriptors as the clients'
 
 SCRAPE_TIME = 10.0  # seconds that all requests of one scrape may take: 5 commands of 0.8 s, twice over

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from chi import __version__
 from chi.access import Policy
 from chi.app import create_app
+from chi.bounds import MAX_MINER_CONNECTIONS
 from chi.clock import CLOCK, Clock
 from chi.logs import StandardError
 from chi.miner.wire import host_and_port
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(arguments, "check"):
         from chi import oneshot  # here, as most who start chi never ask for it
 
-        return oneshot.check(settings, policy, Threads(1, lambda: None))
+        return oneshot.check(settings, policy, Threads(lambda: None))
     if hasattr(arguments, "record"):
         from chi import recording
 
@@ -170,7 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         remember_demo(loop, demo)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
-    signal.signal(signal.SIGHUP, lambda *_: loop.reload())
+    if settings.miners or settings.service:  # else it ends chi, as the terminal's end does
+        signal.signal(signal.SIGHUP, lambda *_: loop.reload())
     announce(loop)
     log.info("%s gets %s", policy.audience, policy.exposure)
     gc.freeze()  # what exists now stays: spare the collector its looking at it
@@ -229,7 +231,10 @@ def build(
 ) -> Loop:
     """Return the event loop with everything that it carries."""
     loop = Loop(settings, Notifier(os.environ), clock)
-    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root)
+    connections = min(MAX_MINER_CONNECTIONS, take_descriptors() // 8) if settings.is_fleet else 0
+    sites = Sites(
+        settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root, connections
+    )
     loop.carry(create_app(settings, policy, sites), sites, listening, policy.allows)
     loop.threads.submit(socket.getfqdn, policy.learn_name)
     return loop

@@ -30,7 +30,7 @@ SAMPLE_EVERY = 15.0  # seconds between two samples
 FULL_EVERY = 60.0  # seconds between two that have all that the verdict is judged by: pools, fans, power
 LOOK = 10.0  # how often systemd's status line is made sure of, also while nobody asks
 # Errors of a scrape that tell nothing of the miner: it was not asked
-NOT_ASKED = frozenset({"busy", "not-sent", "stopping"})
+NOT_ASKED = frozenset({"busy", "not-sent", "stopping", "miner-gone"})
 PROBE_AFTER = 3.0  # from the miner's first answer to the question whether it may be changed
 
 
@@ -71,7 +71,8 @@ class Monitor:
 
     `warns`: whether to log what it means that chi is open. `looks`: whether to ask for the version every LOOK
     seconds, for `condition`. `tell` is called when `condition` may have changed, `turn` by the event loop.
-    `phase`, 0 to 1, sets the samples of a fleet's miners apart; they are taken without a history as well.
+    `first` (s) is when the first sample is due of a miner of a fleet, which sets them apart; samples are
+    taken without a history as well then. `name`, of a fleet's miner, is what lines of the log begin with.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class Monitor:
         looks: bool,
         tell: Callable[[], None],
         clock: Clock = CLOCK,
-        phase: float | None = None,
+        first: float | None = None,
+        name: str = "",
     ) -> None:
         self._settings = settings
         self._miner = miner
@@ -103,9 +105,10 @@ class Monitor:
         self._took = 0.0  # how many seconds that took
         self._waiting: dict[Client, None] = {}  # for the end of their scrapes
         self._going_on: Scrape | None = None  # one that its client has not waited for
-        self._samples = bool(settings.history) or phase is not None
-        first = clock.now() + FIRST_SAMPLE + (phase or 0.0) * SAMPLE_EVERY
-        self.sample_at = first if self._samples else float("inf")
+        self._called = f"{name}: " if name else ""
+        if first is None:
+            first = FIRST_SAMPLE if settings.history else float("inf")
+        self.sample_at = clock.now() + first
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
         self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
         self._judged = float("-inf")
@@ -263,7 +266,7 @@ class Monitor:
         self._miner.one_at_a_time = firmware.one_at_a_time(self._firmware)
         status = firmware.normalise(replies, self._clock.epoch())
         for doubt in frozenset(status.doubts) - self._doubts:
-            log.warning("%s", doubt)
+            log.warning("%s%s", self._called, doubt)
         self._doubts |= frozenset(status.doubts)
         return status, firmware.command_success(replies, self._firmware)
 
@@ -327,7 +330,7 @@ class Monitor:
             return None
 
     def _miner_changed(self, answers: bool, sentence: str) -> None:
-        log.log(logging.INFO if answers else logging.WARNING, "%s", sentence)
+        log.log(logging.INFO if answers else logging.WARNING, "%s%s", self._called, sentence)
         self._since = time.strftime("%H:%M", time.localtime(self._clock.epoch()))
         self._tell()
         if answers and self._warns and not self._probed:

@@ -72,12 +72,12 @@ def page(body: bytes, status: int, allowed: str) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(body, status, headers)
 
 
-def confirmation(members: dict[str, Any], depth: int) -> bottle.HTTPResponse:
+def confirmation(members: dict[str, Any], base: str) -> bottle.HTTPResponse:
     """A page on which the user of a browser says that the command is meant.
 
-    The URL of the page is `depth` levels below that of the command, which has the dashboard beside it.
+    `base` is the relative URL of what has the dashboard in it, as seen from the page.
     """
-    dashboard = "../" * depth + "dashboard"
+    dashboard = html.escape(f"{base}dashboard")
     texts = (str(members.get(name, "none")) for name in ("command", "parameter"))
     command, parameter = (html.escape(text) for text in texts)
     text = CONFIRMATION.format(command=command, parameter=parameter, dashboard=dashboard)

@@ -121,6 +121,11 @@ class Settings:
     access_log: bool = option("--access-log", False, action="store_true", help="Log each request as well")
 
     @property
+    def is_fleet(self) -> bool:
+        """Whether miners may have names."""
+        return bool(self.miner or self.miners)
+
+    @property
     def only_reports(self) -> str:
         """The option by which only reports are forwarded; empty if other commands are."""
         if self.read_only:

@@ -74,6 +74,7 @@ class Miner:
         self._held = Held(settings.max_age, self._share)
         # When a privileged command last began or ended: what was asked before is not held.
         self.changed = 0.0
+        self._gone = False
         self._resolving: list[Conversation] = []
         self._addresses: Addresses = []
         try:
@@ -121,7 +122,7 @@ class Miner:
 
     def turn(self, now: float) -> float:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
-        if self._dialect.is_silent and self._dialect.may_try(now):
+        if self._dialect.is_silent and self._dialect.may_try(now) and not self._gone:
             self._knock(now)
         for question in list(self._open):
             for exchange in question.exchanges[:]:
@@ -163,6 +164,11 @@ class Miner:
         for question in list(self._open):
             self._answer(question, None, error)
 
+    def leave(self) -> None:
+        """Answer everybody with `miner-gone`, from now on: chi no longer serves it."""
+        self._gone = True
+        self.give_up(ChiError("miner-gone"))
+
     @property
     def speaks_text(self) -> bool:
         """Whether it is known to speak only text: its joined replies are chi's own."""
@@ -194,6 +200,8 @@ class Miner:
 
     def _check_manners(self, client: Client, request: bytes) -> None:
         """Refuse what the miner had better not be asked."""
+        if self._gone:
+            raise ChiError("miner-gone")
         if self._dialect.is_text:
             check_text(request)
         if client.own and self._dialect.is_silent:
@@ -258,8 +266,10 @@ class Miner:
     def _has_room(self, now: float) -> bool:
         """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
         busy = len(self._exchanges)
-        if not busy or self.one_at_a_time or not self._share.free:
-            return bool(self._share.free) and not busy
+        if not self._share.has_room(self._answers):
+            return False
+        if not busy or self.one_at_a_time:
+            return not busy
         sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
         if now - sign_of_life >= SILENCE:
             return busy < min(self._settings.threads + PROBES, self._share.connections)

@@ -46,6 +46,7 @@ class Client:
         "raw",
         "resume",
         "scrape",
+        "site",
     )
 
     def __init__(
@@ -61,6 +62,7 @@ class Client:
         self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
         self.own = own
         self.scrape: Any = None  # the monitor's, of what it wants to know
+        self.site: Any = None  # whose miner it asks, once known: a name may go to another meanwhile
 
     def leave(self) -> None:
         """The client went: nothing is left to be done for it, and nothing of it is kept."""
@@ -117,13 +119,16 @@ class Question:
 class Share:
     """What the miners of one chi have together, and what each may take of it."""
 
-    def __init__(self, miners: int = 1) -> None:
-        self.free = MAX_MINER_CONNECTIONS
-        self.divide(miners)
+    def __init__(self, connections: int = MAX_MINER_CONNECTIONS) -> None:
+        self.free = self._all = connections
+        self.divide(1)
 
     def divide(self, miners: int) -> None:
-        """Let each of so many have its part."""
-        # A quarter is always left for miners that answer, however many hang.
-        self.connections = max(1, MAX_MINER_CONNECTIONS * 3 // 4 // max(1, miners))
-        self.judged = max(4, MAX_JUDGED // max(1, miners))
-        self.held = MAX_HELD_SIZE // max(1, miners)
+        """Let each of so many have its part: of connections, and of what is remembered and held."""
+        self.connections = max(1, self._all * 3 // 4 // miners)
+        self.judged = max(4, MAX_JUDGED // miners)
+        self.held = MAX_HELD_SIZE // miners
+
+    def has_room(self, answers: bool | None) -> bool:
+        """Whether a miner may have one more; a quarter is for those that answer, however many hang."""
+        return self.free > (0 if answers else self._all // 4)

@@ -38,12 +38,13 @@ from chi.server.descriptors import take_descriptors
 from chi.server.heads import Head, HeadError, tidy
 from chi.server.outgoing import Outgoing
 from chi.server.room import Room
+from chi.sites import split_path
 
 access_log = logging.getLogger("chi.access")
 PIECE = 1024  # bytes of a chunked body that are taken at once
 FIELD_SIZE = 256  # bytes of memory that a header field takes beside its text
 SHORT = 16 << 10  # a body up to this goes out in one piece with its header
-PLAIN_PATH = re.compile(r"/[\w+.-]*", re.ASCII)
+PLAIN_PATH = re.compile(r"(/@[\w.-]{1,63})?/[\w+.-]*", re.ASCII)
 
 
 def without_path(record: logging.LogRecord) -> bool:
@@ -179,7 +180,8 @@ def account(task: Task | BadRequestTask) -> None:
     if request.client is None or not access_log.isEnabledFor(logging.INFO):
         return
     # Without the parameter, which may be a secret.
-    command = "/" + request.path[1:].partition("/")[0]
+    name, path = split_path(request.path)
+    command = ("" if name is None else f"/@{name}") + "/" + path[1:].partition("/")[0]
     if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
         command = "(odd)"
     address, method = task.channel.addr[0], request.command or "-"
@@ -355,14 +357,14 @@ class Server(TcpWSGIServer):
                 channel.drop()
 
 
-def server_adjustments(listening: Sequence[socket.socket], clock: Clock) -> Adjustments:
-    """Waitress's settings for an appliance on a LAN."""
+def server_adjustments(listening: Sequence[socket.socket], clock: Clock, reserved: int = 0) -> Adjustments:
+    """Waitress's settings for an appliance on a LAN; `reserved` descriptors are a fleet's connections."""
     descriptors = take_descriptors()
     adjustments = Adjustments(
         sockets=list(listening),
         ident="chi",
         # Nothing is accepted beyond; chi.server.room sees to it that this is not reached by one address.
-        connection_limit=descriptors - min(SPARE_DESCRIPTORS, descriptors // 2),
+        connection_limit=descriptors - min(SPARE_DESCRIPTORS, descriptors // 2) - reserved,
         channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
         asyncore_use_poll=True,  # select() fails past descriptor 1023
         log_socket_errors=False,  # a client that goes is no event

@@ -26,7 +26,7 @@ from chi.server.room import Room
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import Settings
-from chi.sites import Sites
+from chi.sites import Sites, split_path
 
 log = logging.getLogger("chi")
 
@@ -53,7 +53,7 @@ class Loop:
     def __init__(self, settings: Settings, notifier: Notifier, clock: Clock = CLOCK) -> None:
         self.clock = clock
         self.sockets: dict[int, Any] = {}  # wasyncore's map
-        self.threads = Threads(settings.threads, self.wake)
+        self.threads = Threads(self.wake)
         self.notifier = notifier
         self.room = Room(clock)
         self._timeout = settings.timeout
@@ -75,7 +75,7 @@ class Loop:
         self.sites = sites
         self._allows = allows
         self._listening = listening
-        self._adjustments = server_adjustments(listening, self.clock)
+        self._adjustments = server_adjustments(listening, self.clock, sites.connections)
         self.servers = [
             Server(
                 app,
@@ -108,7 +108,8 @@ class Loop:
 
     def resume(self, channel: Channel) -> None:
         """Have a channel's request answered, after those that are ready already."""
-        (self._own if channel.requests[0].path in OWN_PATHS else self._ready).append(channel)
+        _, path = split_path(channel.requests[0].path)
+        (self._own if path in OWN_PATHS else self._ready).append(channel)
 
     def shutdown(self) -> None:
         """waitress's: there are no threads to end."""

@@ -101,6 +101,15 @@ class Range:
             told[name] = [rounded(column[place]) for place in kept]
         return told
 
+    def latest(self, name: str, now: float) -> list[float]:
+        """Return a column as it is, NaN where nothing is known, from the oldest bin there can be to `now`."""
+        column, first = self._columns[name], int(now // self.interval) + 1 - self._most
+        if self._last is None:
+            return [math.nan] * self._most
+        before = self._last + 1 - len(column) - first  # bins that are not there yet
+        kept = column[max(0, -before) :]
+        return [*[math.nan] * min(max(0, before), self._most), *kept, *[math.nan] * self._most][: self._most]
+
     def hashing(self) -> list[float]:
         """Return the mean hashrate of each bin in which the miner hashed."""
         return [rate for rate in self._columns["hashrate"] if rate > 0]
@@ -155,6 +164,10 @@ class History:
         """Return the hashrate that is usual in the last day, pauses left out; None if too little is known."""
         rates = sorted(self._ranges["24h"].hashing())
         return rates[len(rates) // 2] if len(rates) >= ENOUGH else None
+
+    def hour(self, name: str, now: float) -> list[float]:
+        """Return the last hour of one of BINNED, in bins of one length; NaN where nothing is known."""
+        return self._ranges["1h"].latest(name, now)
 
     def to_json(self, now: float, epoch: float, span: str = "") -> dict[str, Any]:
         """Return what /history.json says; `epoch` is what `now` is in seconds since 1970.

@@ -178,7 +178,7 @@ def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch, serve: Serve)
 def test_a_fault_in_taking_what_a_thread_found(caplog: pytest.LogCaptureFixture) -> None:
     """What one result does wrong leaves the next one to be taken."""
     woken, taken = threading.Semaphore(0), []
-    threads = Threads(1, woken.release)
+    threads = Threads(woken.release)
     for done in (fault, taken.append):
         threads.submit(lambda: 1, done)
     for _ in range(2):
