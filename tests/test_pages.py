@@ -817,7 +817,7 @@ def test_the_page(chi: Chi, miner: ScriptedMiner) -> None:
     assert response.status == 200
     assert response.body == FILE.read_bytes()
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == "no-cache"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["X-Frame-Options"] == "DENY"
     assert response.headers["Referrer-Policy"] == "same-origin"
