@@ -812,7 +812,7 @@ def policy(response: Response) -> dict[str, list[str]]:
 
 
 def test_the_page(chi: Chi, miner: ScriptedMiner) -> None:
-    """It is the file, as HTML that is asked for anew each time and no other site can frame; the miner is not asked."""
+    """It is the file, as HTML that no other site can frame; the miner is not asked."""
     response = chi.get("/dashboard")
     assert response.status == 200
     assert response.body == FILE.read_bytes()
