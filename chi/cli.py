@@ -34,7 +34,7 @@ from chi.server.loop import Loop
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import CONTRADICTIONS, Settings
-from chi.sites import Sites, places_of
+from chi.sites import Sites, places_at_start
 
 if TYPE_CHECKING:
     from chi.demo import DemoMiner
@@ -125,7 +125,7 @@ def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings,
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(parser, unknown[0])}")
     try:
         settings = read_settings(arguments)
-        places_of(settings)
+        places_at_start(settings)
     except ValueError as error:
         parser.error(str(error))
     if hasattr(arguments, "scan"):
@@ -204,7 +204,7 @@ def check(settings: Settings, policy: Policy, at_root: bool) -> int:
     """Ask the miner, or each of a fleet, and say what is there; return the exit status."""
     from chi import oneshot, scanning  # here, as most who start chi never ask for them
 
-    threads, places = Threads(lambda: None), places_of(settings)
+    threads, places = Threads(lambda: None), places_at_start(settings)
     if not places:
         return oneshot.check(settings, policy, threads)
     root = Place("", settings.api_host, settings.api_port)
