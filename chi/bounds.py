@@ -22,6 +22,7 @@ MAX_HELD, MAX_HELD_SIZE = 64, 4 << 20
 
 # A fleet
 MAX_MINERS = 1000  # each costs up to 100 KB, and one process has one core: beyond, run a second chi
+MAX_SCANNED, SCANNED_AT_ONCE = 4096, 64  # addresses of --scan: a LAN's, without a flood of its ARP tables
 MAX_MINERS_FILE = 1 << 20  # bytes, ten times what so many lines need
 MAX_THREADS = 256  # that look names up, one a name: 8 MB of addresses each, and a few KB of memory
 MAX_MINER_CONNECTIONS = 128  # to all miners together, out of the same descriptors as the clients'

@@ -26,6 +26,7 @@ from chi.bounds import MAX_MINER_CONNECTIONS
 from chi.clock import CLOCK, Clock
 from chi.logs import StandardError
 from chi.miner.wire import host_and_port
+from chi.places import Place
 from chi.server.channels import access_log
 from chi.server.descriptors import take_descriptors
 from chi.server.listening import open_sockets
@@ -33,7 +34,7 @@ from chi.server.loop import Loop
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import CONTRADICTIONS, Settings
-from chi.sites import Sites, places_of
+from chi.sites import Sites, places_at_start
 
 if TYPE_CHECKING:
     from chi.demo import DemoMiner
@@ -86,6 +87,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--record", metavar="FOLDER", default=argparse.SUPPRESS,
         help="Save the miner's replies in a new folder, for bug reports: without what tells who owns it",
     )  # fmt: skip
+    parser.add_argument(
+        "--scan", metavar="NETWORK[,NETWORK...]", default=argparse.SUPPRESS,
+        help="Look for miners in private networks, such as 192.168.1.0/24, and print lines for --miners",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -120,9 +125,11 @@ def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings,
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(parser, unknown[0])}")
     try:
         settings = read_settings(arguments)
-        places_of(settings)
+        places_at_start(settings)
     except ValueError as error:
         parser.error(str(error))
+    if hasattr(arguments, "scan"):
+        check_networks(parser, arguments.scan)
     if hasattr(arguments, "demo") and names_root(arguments):
         parser.error("--demo serves a miner of its own: --api_host and --api_port have no use beside it")
     for contradicts, why in CONTRADICTIONS:
@@ -132,6 +139,16 @@ def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings,
         return arguments, settings, Policy(settings)
     except ValueError as error:
         parser.error(f"argument --token-file: {settings.token_file}: {error}")
+
+
+def check_networks(parser: argparse.ArgumentParser, text: str) -> None:
+    """End with status 2 if these are not networks that may be scanned."""
+    from chi import scanning  # here, as most who start chi never ask for it
+
+    try:
+        scanning.networks(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --scan: {error}")
 
 
 def names_root(arguments: argparse.Namespace) -> bool:
@@ -151,9 +168,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if demo:
         settings = dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])
     if hasattr(arguments, "check"):
-        from chi import oneshot  # here, as most who start chi never ask for it
+        return check(settings, policy, at_root=bool(demo) or names_root(arguments))
+    if hasattr(arguments, "scan"):
+        from chi import scanning
 
-        return oneshot.check(settings, policy, Threads(lambda: None))
+        return scanning.scan(settings, scanning.networks(arguments.scan), Threads(lambda: None))
     if hasattr(arguments, "record"):
         from chi import recording
 
@@ -179,6 +198,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     loop.run()
     log.info("stopped")
     return 0
+
+
+def check(settings: Settings, policy: Policy, at_root: bool) -> int:
+    """Ask the miner, or each of a fleet, and say what is there; return the exit status."""
+    from chi import oneshot, scanning  # here, as most who start chi never ask for them
+
+    threads, places = Threads(lambda: None), places_at_start(settings)
+    if not places:
+        return oneshot.check(settings, policy, threads)
+    root = Place("", settings.api_host, settings.api_port)
+    status = scanning.check_all(settings, (root, *places) if at_root else places, threads)
+    oneshot.say(f"chi: would serve on {settings.serving_on}: {policy.exposure}")
+    return status
 
 
 def announce(loop: Loop) -> None:

@@ -37,6 +37,17 @@ class Threads(Protocol):
         """Call what waits for results."""
 
 
+class Asked(Protocol):
+    """A miner that can be asked."""
+
+    @property
+    def speaks_text(self) -> bool:
+        """Whether it speaks the text protocol."""
+
+    def ask(self, command: str) -> Any:
+        """Return the miner's reply to the report `command`, parsed."""
+
+
 class Once:
     """The miner, asked one thing after another by whoever waits for the answer."""
 
@@ -100,7 +111,7 @@ def check(settings: Settings, policy: Policy, threads: Threads) -> int:
     return 0
 
 
-def describe_software(miner: Once, version: Any) -> str:
+def describe_software(miner: Asked, version: Any) -> str:
     """What the miner runs and is, in words, by its reply to version."""
     replies: dict[str, Any] = {"version": {"VERSION": section(version, "VERSION")}}
     if firmware.recognise({"version": version}) == "whatsminer":  # which knows no version

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -94,7 +95,7 @@ class Sites:
         self._leaving: list[Site] = []  # off the list, with something under way
         self._by_name: dict[str, Site] = {}
         self.root: Site | None = None
-        self._take(places_of(settings))
+        self._take(places_at_start(settings))
 
     def __iter__(self) -> Iterator[Site]:
         """The miners with names, in the order of the list."""
@@ -212,6 +213,13 @@ class Sites:
         sites = [*self, *filter(None, [self.root])]
         answering = sum(site.miner.answers is True for site in sites)
         return f"{answering} of {len(sites)} miners answer"
+
+
+def places_at_start(settings: Settings) -> tuple[Place, ...]:
+    """Return the same; a service, which is always given the file, may be without it: then there is none."""
+    if settings.service and settings.miners and not os.path.exists(settings.miners):
+        settings = dataclasses.replace(settings, miners="")
+    return places_of(settings)
 
 
 def places_of(settings: Settings) -> tuple[Place, ...]:

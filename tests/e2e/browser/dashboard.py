@@ -157,7 +157,7 @@ def tab(browser: Browser, watch: Watch, serve: Serve) -> Iterator[Open]:
                 assert page.evaluate("window.violations ?? []") == []
         context.close()
     own = "|".join(map(re.escape, sorted(origins)))
-    asked = r"dashboard|status\.json(\?users)?|history\.json\?range=(1|6|24)h|access\.json"
+    asked = r"dashboard|status\.json(\?users)?|history\.json\?range=(1|6|24)h|access\.json|fleet\.json"
     allowed = re.compile(
         rf"GET ({own})/(miner/|@[^/]+/)?({asked}|favicon\.ico|manifest\.webmanifest)|GET data:image/.*"
     )
