@@ -40,8 +40,9 @@ coverage: .venv-newest/.ready ## the tests with coverage: every branch of chi/ i
 	.venv-newest/bin/python -m pytest -n $(JOBS) -m "not wheel" --cov --cov-report=term-missing:skip-covered \
 		--cov-fail-under=100
 
-properties: .venv-newest/.ready ## the property tests with many examples
+properties: .venv-newest/.ready ## the property tests with many examples, the verdict with miner-years
 	CHI_EXAMPLES=many .venv-newest/bin/python -m pytest -n $(JOBS) -m hypothesis
+	CHI_LIVES=10 .venv-newest/bin/python -m pytest -o faulthandler_timeout=0 -n $(JOBS) tests/status/test_simulation.py
 
 lint: .venv-newest/.ready ## ruff, mypy and the layering
 	.venv-newest/bin/ruff check
@@ -66,7 +67,7 @@ release: .venv-release/.ready ## all packages and their repository, in dist/ (VE
 
 e2e: properties ## property tests, the packages, a browser and Prometheus, for real (as root, about 20 minutes)
 	tests/e2e/openwrt/run
-	tests/e2e/openwrt/luci/run
+	tests/e2e/openwrt/run-luci
 	tests/e2e/monitoring/run
 	tests/e2e/browser/run
 	tests/e2e/debian/run

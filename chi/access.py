@@ -7,6 +7,7 @@ ChiError of the first rung that it fails. Policy is exact membership, and knows 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import os
 import re
@@ -23,7 +24,8 @@ from chi.settings import Settings
 
 REPORT_MEMBERS = frozenset({"command", "parameter", "new_api"})
 # Where a name can only be a host of the LAN: no public page can have it as its own (DNS rebinding).
-LOCAL_DOMAINS = (".local", ".lan", ".home.arpa", ".internal")
+LOCAL_DOMAINS = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
+RESOLVER = "/etc/resolv.conf"  # which domains the names of this network may be looked up in
 
 
 class Policy:
@@ -36,8 +38,13 @@ class Policy:
     def __init__(self, settings: Settings, clock: Clock = CLOCK) -> None:
         self._settings = settings
         self._reports = REPORTS.union(settings.report)
-        own_name = socket.gethostname().lower()
-        self._hosts = {"localhost", own_name, *(name.lower().rstrip(".") for name in settings.host)} - {""}
+        self._own_name = socket.gethostname().lower()
+        self._hosts = {
+            "localhost",
+            "localhost.localdomain",
+            self._own_name,
+            *(name.lower().rstrip(".") for name in settings.host),
+        } - {""}
         self._token = read_token(settings.token_file) if settings.token_file else b""
         self._warn_of_token = RareWarning("wrong token from %s", clock)
         self._warn_of_source = RareWarning("refused a connection from %s, which is in no --allow", clock)
@@ -125,14 +132,31 @@ class Policy:
     def cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
         """Return the headers that let a page of another origin read the response."""
         wanted = environ.get("HTTP_ORIGIN", "").lower()
-        if environ["REQUEST_METHOD"] == "POST" or wanted not in self._settings.cors_origin:
+        readable = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        if not readable or wanted not in self._settings.cors_origin:
             return []
         return [("Access-Control-Allow-Origin", wanted), ("Vary", "Origin")]
+
+    def preflight(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the headers that let a page of another origin ask, where it asks for leave to read."""
+        if environ["REQUEST_METHOD"] != "OPTIONS":
+            return []
+        asked = environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD", "")
+        leave = self.cors({**environ, "REQUEST_METHOD": asked})
+        if not leave:
+            return []
+        leave += [("Access-Control-Allow-Methods", "GET, HEAD"), ("Access-Control-Allow-Headers", "*")]
+        if environ.get("HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK") == "true":  # a page of the Internet's
+            leave.append(("Access-Control-Allow-Private-Network", "true"))
+        return [*leave, ("Access-Control-Max-Age", "600")]
 
     def _is_ours(self, host: str) -> bool:
         name = host_name(host)
         known = name in self._hosts or "*" in self._hosts or name.endswith(LOCAL_DOMAINS)
-        return known or (PLAIN_NAME.fullmatch(name) is not None) or is_literal(name)
+        if known or PLAIN_NAME.fullmatch(name) or is_literal(name):
+            return True
+        # Read anew each time: the network may have come up after chi.
+        return name in {f"{self._own_name}.{domain}" for domain in search_domains(RESOLVER)}
 
     def _check_token(self, environ: dict[str, Any]) -> None:
         given = environ.get("HTTP_AUTHORIZATION", "")
@@ -146,6 +170,17 @@ class Policy:
 
 PLAIN_NAME = re.compile(r"[a-z0-9_-]+")  # without a dot it is looked up in the LAN alone
 HOST = re.compile(r"(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([a-z0-9._-]+))(?::[0-9]*)?", re.ASCII)
+
+
+def search_domains(path: str) -> list[str]:
+    """Return the domains in which the resolver looks names up (resolv.conf(5)): the last such line counts."""
+    domains: list[str] = []
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file.read(1 << 16).splitlines():
+            keyword, *words = line.split()[:17] or [""]
+            if keyword in ("search", "domain"):
+                domains = [word.lower().strip(".") for word in words]
+    return [domain for domain in domains if domain]
 
 
 def read_token(path: str) -> bytes:

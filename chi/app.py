@@ -12,7 +12,7 @@ import itertools
 import re
 import urllib.parse
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import bottle
 
@@ -23,13 +23,15 @@ from chi.figures import counted, process_figures
 from chi.miner.asking import Miner
 from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
-from chi.monitor import Monitor
-from chi.pages import FAVICON, MANIFEST, confirmation, page, read_page
-from chi.responses import JSON_HEADERS, answer, envelope, method_error, respond
+from chi.monitor import Found, Monitor
+from chi.pages import FAVICON, MANIFEST, confirmation, static_page
+from chi.responses import JSON_HEADERS, answer, envelope, method_error, moved, respond
 from chi.settings import Settings
 from chi.sites import Site, Sites, split_path
 
 ROOT = "summary+devs"  # what / asks for
+MISPLACED = ("command", "cmd")  # of the API's request: a command goes into the path or a POST's body
+NAMED = 20  # of the miners of a fleet, in words
 BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
@@ -84,7 +86,7 @@ def read_body(body: bytes) -> Plan:
 
 
 def depth_of(environ: dict[str, Any]) -> int:
-    """Return how many levels the URL is below that of its command: what a browser takes for a level."""
+    """Return how many levels the URL is below the root: what a browser takes for a level."""
     encoded = environ["REQUEST_URI"].partition("?")[0].lower().count("%2f")
     depth: int = environ["chi.path"].count("/") - encoded - 1
     return depth
@@ -114,6 +116,15 @@ def field_of(environ: dict[str, Any], name: str) -> str | None:
     return None
 
 
+def check_place(environ: dict[str, Any]) -> None:
+    """Refuse a command where none is looked for: it would get another command's reply."""
+    if environ["REQUEST_METHOD"] != "POST" and read_input(environ):
+        raise ChiError("misplaced", where="the body of a GET")
+    for name in MISPLACED:
+        if asks_for(environ, name):
+            raise ChiError("misplaced", where=f"the query (?{name}=)")
+
+
 def accepted_age(environ: dict[str, Any]) -> float:
     """Return how old an answer the client takes, in seconds: Cache-Control: max-age (RFC 9111, 5.2.1.1)."""
     control = environ.get("HTTP_CACHE_CONTROL", "").lower()
@@ -130,6 +141,7 @@ class Handlers:
         self._clock = sites.clock
         self._counters = sites.counters
         self._sites = sites
+        self._own_paths: dict[str, str] = {}  # chi's own paths, by their letters without a slash
 
     @property
     def _site(self) -> Site:
@@ -185,21 +197,25 @@ class Handlers:
         from chi.status import prometheus  # here, as most who start chi never ask for them
 
         client, site = bottle.request.environ["chi.client"], bottle.request.environ["chi.site"]
-        figures = {**counted(self._counters), **process_figures()}
         if site is None:
-            return self._exposition(prometheus.own_families(prometheus.Own(__version__, **figures)))
+            return self._exposition(prometheus.own_families(self._own()))
         limit = scrape_timeout(bottle.request.environ)
         client.deadline = min(client.deadline, client.arrived + limit)
-        status: Any = None
-        commands: dict[str, bool] = {}
+        found = Found(client.arrived, None, {})
         with contextlib.suppress(ChiError):  # which Miner has counted
-            status, commands = site.monitor.scrape(client)
+            found = site.monitor.status(client)
         took = self._clock.now() - client.arrived
-        own = prometheus.Own(__version__, scrape_duration=took, commands=commands, **figures)
+        own = self._own(scrape_duration=took, commands=found.commands)
         users = self._settings.metrics_pool_user
-        return self._exposition(
-            prometheus.prometheus(status, own, users, site.monitor.verdict, whole=not site.name)
-        )
+        body = prometheus.prometheus(found.status, own, users, site.monitor.verdict, whole=not site.name)
+        return self._aged(self._exposition(body), found)
+
+    def _own(self, **figures: Any) -> Any:
+        """What chi tells of itself now, with `figures` of a scrape: an Own."""
+        from chi.status.prometheus import Own
+
+        own: dict[str, Any] = {**counted(self._counters), **process_figures(), **figures}
+        return Own(__version__, **own)
 
     def _exposition(self, body: bytes) -> bottle.HTTPResponse:
         from chi.status.prometheus import CONTENT_TYPE
@@ -212,14 +228,11 @@ class Handlers:
         from chi.status.model import to_json
 
         environ = bottle.request.environ
-        status, age = self._monitor.status(environ["chi.client"], accepted_age(environ))
+        found = self._monitor.status(environ["chi.client"], accepted_age(environ))
         users = self._settings.metrics_pool_user or asks_for(environ, "users")
         now, epoch = self._clock.now(), self._clock.epoch()
-        told = {**to_json(status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
-        response = self._document(told)
-        if age >= 1:
-            response.set_header("Age", str(int(age)))
-        return response
+        told = {**to_json(found.status, users), "verdict": verdict.to_json(self._monitor.verdict, now, epoch)}
+        return self._aged(self._document(told), found)
 
     def history(self) -> bottle.HTTPResponse:
         """GET /history.json: what the miner told in the last minutes, or a day. It is not asked."""
@@ -240,7 +253,8 @@ class Handlers:
 
     def targets(self) -> bottle.HTTPResponse:
         """GET /targets.json: the miners of a fleet as Prometheus' HTTP service discovery has them."""
-        here = bottle.request.environ.get("HTTP_HOST") or "localhost"
+        environ = bottle.request.environ
+        here = environ.get("HTTP_HOST") or f"localhost:{environ['SERVER_PORT']}"
         found = [
             {
                 "targets": [here],
@@ -266,8 +280,11 @@ class Handlers:
 
     def dashboard(self) -> bottle.HTTPResponse:
         """GET /dashboard: the page, which reads the three above; of a fleet, the one of all miners."""
-        body, allowed = read_page("dashboard.html" if bottle.request.environ["chi.site"] else "fleet.html")
-        return page(body, 200, allowed)
+        if bottle.request.environ["chi.respelt"]:  # what the page reads is beside its own path
+            site = bottle.request.environ["chi.site"]
+            return moved((site.path if site else "") + "/dashboard")
+        environ = bottle.request.environ
+        return static_page("dashboard.html" if environ["chi.site"] else "fleet.html", environ)
 
     def favicon(self) -> bottle.HTTPResponse:
         """GET /favicon.ico: for tabs and bookmarks; browsers need not ask again today."""
@@ -283,9 +300,20 @@ class Handlers:
         """GET /robots.txt: nothing here is for search engines."""
         return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
 
-    def refuse(self) -> NoReturn:
-        """Any other method for what can only be read."""
-        raise method_error("GET, HEAD")
+    def refuse(self) -> bottle.HTTPResponse:
+        """Any other method for what can only be read; a browser may ask for leave to."""
+        leave = self._policy.preflight(bottle.request.environ)
+        if not leave:
+            raise method_error("GET, HEAD")
+        return bottle.HTTPResponse(b"", 204, leave)
+
+    def options(self, path: str) -> bottle.HTTPResponse:
+        """OPTIONS /<command>...: a browser asks for leave, which there is for reports."""
+        environ = bottle.request.environ
+        leave = self._policy.preflight(environ)
+        if not leave or not self._policy.is_report(read_path(environ["PATH_INFO"]).members):
+            raise method_error("GET, HEAD, POST")
+        return bottle.HTTPResponse(b"", 204, leave)
 
     def guard(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a handler, as bottle's plugins do: the rungs for every request, and errors as responses."""
@@ -295,7 +323,11 @@ class Handlers:
             try:
                 self._policy.admit(environ)
                 check_path(environ)
-                environ["chi.site"] = self._sites.find(environ["chi.name"])
+                if environ["PATH_INFO"].lstrip("/").startswith("@"):  # names are chi's own, however spelt
+                    raise ChiError("unknown-miner", miner=quote(environ["chi.path"]))
+                client = environ["chi.client"]
+                client.site = client.site or self._sites.find(environ["chi.name"])
+                environ["chi.site"] = client.site
                 response = handler(*args, **kwargs)
             except ChiError as error:
                 if error.name in DENIALS:
@@ -307,20 +339,51 @@ class Handlers:
 
         return guarded
 
+    def take_path(self) -> None:
+        """Before the route is chosen: move a miner's name to the script's, and spell chi's own paths right.
+
+        What differs from one of them only in slashes is it, and is never forwarded.
+        """
+        environ = bottle.request.environ
+        name, rest = split_path(environ["PATH_INFO"])
+        environ["chi.name"] = name
+        if name is not None:
+            environ["SCRIPT_NAME"] += f"/@{name}"
+            environ["PATH_INFO"] = rest
+        own = self._own_paths.get(rest.replace("/", ""), rest) if rest[:1] == "/" else rest
+        environ["chi.respelt"] = own != rest
+        if own != rest:
+            environ["PATH_INFO"] = own
+
+    def serve(self, app: bottle.Bottle, path: str, handler: Callable[[], bottle.HTTPResponse]) -> None:
+        """Have one of chi's own paths served."""
+        self._own_paths[path.replace("/", "")] = path
+        app.get(path, callback=handler)
+        app.route(path, ["POST", "OPTIONS", "ANY"], self.refuse)
+
     def _forward(self, plan: Plan) -> bottle.HTTPResponse:
         environ, client = bottle.request.environ, bottle.request.environ["chi.client"]
         try:
             report = self._policy.judge(environ, plan.members)
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
-                error.page = confirmation(plan.members, depth_of(environ))
+                base = "../" * depth_of(environ) + f"{self._site.path}/"[1:]
+                error.page = confirmation(plan.members, base)
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
+        check_place(environ)
         pretty = asks_for(environ, "pretty")
         if not self._policy.cors(environ):  # else headers are missing as well
             client.forwarded = (plan.request, pretty)
         return respond(self._miner.ask(client, plan.request, pretty, shared=report))
+
+    def _aged(self, response: bottle.HTTPResponse, found: Found) -> bottle.HTTPResponse:
+        """Say how old it is, where it is not of this moment."""
+        age = self._clock.now() - found.asked
+        if found.asked < bottle.request.environ["chi.client"].arrived and age >= 1:
+            response.set_header("Age", str(int(age)))
+        return response
 
     def _document(self, value: Any) -> bottle.HTTPResponse:
         """What chi tells itself, as JSON."""
@@ -332,25 +395,17 @@ def member(site: Site, now: float) -> Any:
     """Return what is known of a miner, as /fleet.json is made of."""
     from chi.status.fleet import Member
 
-    asked, status = site.monitor.newest
+    asked, status, _ = site.monitor.newest
     age = None if status is None else now - asked
     verdict, history = site.monitor.verdict, site.monitor.history
     return Member(site.name, site.path, site.miner.trouble, age, status, verdict, history)
 
 
-def take_name() -> None:
-    """Before the route is chosen: move the name of a miner, /@NAME, from the path to the script's name."""
-    environ = bottle.request.environ
-    name, rest = split_path(environ["PATH_INFO"])
-    environ["chi.name"] = name
-    if rest != environ["PATH_INFO"]:
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = f"/@{name}", rest
-
-
 def names_of(sites: Sites) -> str:
     """Return the paths of the miners, in words; the first of many."""
-    paths = [f"{site.path}/" for site in itertools.islice(sites, 20)]
-    return ", ".join(paths) + (" …" if len(paths) == 20 else "")
+    paths = [f"{site.path}/" for site in sites]
+    more = len(paths) - NAMED
+    return ", ".join(paths[:NAMED]) + (f" and {more} more, see /fleet.json" if more > 0 else "")
 
 
 def bottle_error(error: bottle.HTTPError) -> bytes:
@@ -358,7 +413,7 @@ def bottle_error(error: bottle.HTTPError) -> bytes:
     if error.status_code == 404:  # every path that begins with / has a route
         ours = ChiError("bad-path", why="it does not begin with /")
     elif error.status_code == 405:
-        ours = method_error(", ".join(sorted({*error.headers["Allow"].split(","), "HEAD"})))
+        ours = method_error(", ".join(sorted({*error.headers["Allow"].split(","), "HEAD"} - {"OPTIONS"})))
     else:
         ours = ChiError("internal")
     bottle.response.status, headers, body = answer(ours)
@@ -370,7 +425,7 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
     """Return the WSGI application."""
     handlers = Handlers(settings, policy, sites)
     app = bottle.Bottle()
-    app.add_hook("before_request", take_name)
+    app.add_hook("before_request", handlers.take_path)
     app.install(handlers.guard)
     app.default_error_handler = bottle_error
     for path, handler in (
@@ -387,10 +442,10 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
         ("/favicon.ico", handlers.favicon),
         ("/robots.txt", handlers.robots),
     ):
-        app.get(path, callback=handler)
-        app.route(path, ["POST", "ANY"], handlers.refuse)
+        handlers.serve(app, path, handler)
     everything = "/<path:re:[\\s\\S]*>"  # newlines included
     app.post("/", callback=handlers.post_body)
     app.get(everything, callback=handlers.get)
     app.post(everything, callback=handlers.post)
+    app.route(everything, "OPTIONS", handlers.options)
     return app

@@ -22,8 +22,15 @@ MAX_HELD, MAX_HELD_SIZE = 64, 4 << 20
 
 # A fleet
 MAX_MINERS = 1000  # each costs up to 100 KB, and one process has one core: beyond, run a second chi
+MAX_SCANNED, SCANNED_AT_ONCE = 4096, 64  # addresses of --scan: a LAN's, without a flood of its ARP tables
 MAX_MINERS_FILE = 1 << 20  # bytes, ten times what so many lines need
+MAX_THREADS = 256  # that look names up, one a name: 8 MB of addresses each, and a few KB of memory
 MAX_MINER_CONNECTIONS = 128  # to all miners together, out of the same descriptors as the clients'
+
+SCRAPE_TIME = 10.0  # seconds that all requests of one scrape may take: 5 commands of 0.8 s, twice over
+STATUS_AGE = (
+    90.0  # seconds; a slow miner's last status is given up to this age: a scrape a minute, and its time
+)
 
 # A client's request and its connection
 MAX_BODY = 64 << 10  # eight times MAX_REQUEST, for a body that escapes every character
@@ -31,12 +38,19 @@ MAX_HEADER = 32 << 10  # a parameter of MAX_REQUEST bytes, every one percent-enc
 MAX_FIELDS = 200  # header fields; browsers and proxies send about 20
 MAX_REASON = 200  # characters of a message in a status line: what checkers show in a line of theirs
 MAX_METHOD = 32  # characters of a method; the longest that is registered has 17
-MAX_CHUNK_LINE = 1024  # bytes of a chunk's size and extension, and of the trailer, which nobody uses
+MAX_FRAMING = 4096  # bytes around the data of chunks: sizes, extensions, trailer; a body has a few hundred
 HEADER_TIME = 30  # seconds: a request must have come whole after this long; dripping ones are closed
+SEND_TIME = 30  # seconds: a client that reads nothing of its response for so long is left
 LINGER = 2.0  # seconds that a client that was refused may go on sending; looked at with the idle ones
 MAX_DESCRIPTORS = 1024  # room for every viewer of a LAN; what looks at each costs 2 ms a turn then
+MIN_DESCRIPTORS = 48  # with fewer, chi's own and those of the miner leave clients next to none
 SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log, what Python opens
-EVICT_AHEAD = 8  # so many below the limit, idle connections begin to make room
+EVICT_AHEAD = 8  # so many below the limit, connections begin to make room
+SHARE = 64  # connections of one address; one that has more gives them up first when room is short
+
+# What all clients together may hold: a router has 40 MB for chi, and an attack must leave it some
+MAX_RECEIVED = 8 << 20  # bytes received and not yet answered: 8 KB for each connection
+MAX_TO_SEND = 16 << 20  # bytes to be sent: 32 of the largest replies, each counted once
 
 MIN_TOKEN, MAX_TOKEN = 16, 4096  # characters
 LOG_PAUSE = 10.0  # seconds between two lines about the same, where clients can cause them at any rate

@@ -22,15 +22,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from chi import __version__
 from chi.access import Policy
 from chi.app import create_app
+from chi.bounds import MAX_MINER_CONNECTIONS
 from chi.clock import CLOCK, Clock
+from chi.logs import StandardError
 from chi.miner.wire import host_and_port
+from chi.places import Place
 from chi.server.channels import access_log
+from chi.server.descriptors import take_descriptors
 from chi.server.listening import open_sockets
 from chi.server.loop import Loop
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import CONTRADICTIONS, Settings
-from chi.sites import Sites, places_of
+from chi.sites import Sites, places_at_start
 
 if TYPE_CHECKING:
     from chi.demo import DemoMiner
@@ -83,6 +87,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--record", metavar="FOLDER", default=argparse.SUPPRESS,
         help="Save the miner's replies in a new folder, for bug reports: without what tells who owns it",
     )  # fmt: skip
+    parser.add_argument(
+        "--scan", metavar="NETWORK[,NETWORK...]", default=argparse.SUPPRESS,
+        help="Look for miners in private networks, such as 192.168.1.0/24, and print lines for --miners",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -117,9 +125,11 @@ def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings,
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(parser, unknown[0])}")
     try:
         settings = read_settings(arguments)
-        places_of(settings)
+        places_at_start(settings)
     except ValueError as error:
         parser.error(str(error))
+    if hasattr(arguments, "scan"):
+        check_networks(parser, arguments.scan)
     if hasattr(arguments, "demo") and names_root(arguments):
         parser.error("--demo serves a miner of its own: --api_host and --api_port have no use beside it")
     for contradicts, why in CONTRADICTIONS:
@@ -131,6 +141,16 @@ def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings,
         parser.error(f"argument --token-file: {settings.token_file}: {error}")
 
 
+def check_networks(parser: argparse.ArgumentParser, text: str) -> None:
+    """End with status 2 if these are not networks that may be scanned."""
+    from chi import scanning  # here, as most who start chi never ask for it
+
+    try:
+        scanning.networks(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --scan: {error}")
+
+
 def names_root(arguments: argparse.Namespace) -> bool:
     """Whether the command line names the miner at the root, which is then served beside a fleet as well."""
     return hasattr(arguments, "api_host") or hasattr(arguments, "api_port")
@@ -139,21 +159,26 @@ def names_root(arguments: argparse.Namespace) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run chi-server; return its exit status."""
     arguments, settings, policy = configure(argv)
-    logging.basicConfig(format="%(levelname)s %(message)s", level=settings.log_level.upper())
+    logging.basicConfig(
+        format="%(levelname)s %(message)s", level=settings.log_level.upper(), handlers=[StandardError()]
+    )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
     demo = start_demo(settings) if hasattr(arguments, "demo") else None
     if demo:
         settings = dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])
     if hasattr(arguments, "check"):
-        from chi import oneshot  # here, as most who start chi never ask for it
+        return check(settings, policy, at_root=bool(demo) or names_root(arguments))
+    if hasattr(arguments, "scan"):
+        from chi import scanning
 
-        return oneshot.check(settings, policy, Threads(1, lambda: None))
+        return scanning.scan(settings, scanning.networks(arguments.scan), Threads(lambda: None))
     if hasattr(arguments, "record"):
         from chi import recording
 
         return recording.record(settings, arguments.record)
     try:
+        take_descriptors()
         listening = find_sockets(settings)
     except OSError as error:
         hint, status = CANNOT_SERVE.get(error.errno or 0, ("", 1))
@@ -165,13 +190,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         remember_demo(loop, demo)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
-    signal.signal(signal.SIGHUP, lambda *_: loop.reload())
+    if settings.miners or settings.service:  # else it ends chi, as the terminal's end does
+        signal.signal(signal.SIGHUP, lambda *_: loop.reload())
     announce(loop)
     log.info("%s gets %s", policy.audience, policy.exposure)
     gc.freeze()  # what exists now stays: spare the collector its looking at it
     loop.run()
     log.info("stopped")
     return 0
+
+
+def check(settings: Settings, policy: Policy, at_root: bool) -> int:
+    """Ask the miner, or each of a fleet, and say what is there; return the exit status."""
+    from chi import oneshot, scanning  # here, as most who start chi never ask for them
+
+    threads, places = Threads(lambda: None), places_at_start(settings)
+    if not places:
+        return oneshot.check(settings, policy, threads)
+    root = Place("", settings.api_host, settings.api_port)
+    status = scanning.check_all(settings, (root, *places) if at_root else places, threads)
+    oneshot.say(f"chi: would serve on {settings.serving_on}: {policy.exposure}")
+    return status
 
 
 def announce(loop: Loop) -> None:
@@ -224,7 +263,10 @@ def build(
 ) -> Loop:
     """Return the event loop with everything that it carries."""
     loop = Loop(settings, Notifier(os.environ), clock)
-    sites = Sites(settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root)
+    connections = min(MAX_MINER_CONNECTIONS, take_descriptors() // 8) if settings.is_fleet else 0
+    sites = Sites(
+        settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root, connections
+    )
     loop.carry(create_app(settings, policy, sites), sites, listening, policy.allows)
     loop.threads.submit(socket.getfqdn, policy.learn_name)
     return loop

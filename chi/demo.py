@@ -289,13 +289,16 @@ def past(rig: Rig) -> Iterator[tuple[int, dict[str, Any]]]:
     for ago in PAST:
         then.now = rig.now - ago
         tally = then.tally(then.boards, then.all_pools)
-        yield ago, {
-            "hashrate": then.mhs(then.boards, 5) * 1e6,
-            "temperature": max(board.chip_temperature(then.now) for board in then.boards),
-            "shares_accepted": float(tally.accepted),
-            "shares_rejected": float(tally.rejected),
-            "shares_stale": float(tally.stale),
-        }
+        yield (
+            ago,
+            {
+                "hashrate": then.mhs(then.boards, 5) * 1e6,
+                "temperature": max(board.chip_temperature(then.now) for board in then.boards),
+                "shares_accepted": float(tally.accepted),
+                "shares_rejected": float(tally.rejected),
+                "shares_stale": float(tally.stale),
+            },
+        )
 
 
 def block(at: int) -> int:

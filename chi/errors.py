@@ -17,6 +17,10 @@ ERRORS = {
         'The body is not a request of the API, such as {{"command":"gpu","parameter":"0"}}: {why}.',
     ),
     "bad-range": (400, "There is no range {range} of the history: it is one of {ranges}, or left out."),
+    "misplaced": (
+        400,
+        "A command goes into the path, as in /pools or /gpu/0, or into the body of POST /; not into {where}.",
+    ),
     "unexpected-body": (
         400,
         "A request in the path has no body. Send the API's own request to / or leave the body out.",
@@ -65,13 +69,13 @@ ERRORS = {
     "busy": (503, "Too many requests already wait for the miner. Try again in a moment."),
     "hung": (503, "The miner has not answered for {seconds:.0f} s and others wait already. Try again later."),
     "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),
+    "on-its-way": (
+        503,
+        "The miner is slow: its status is on its way, for {seconds:.0f} s so far. Try again in a moment.",
+    ),
     "not-ready": (503, "{why}"),
     "stopping": (503, "chi is stopping; the request was given up."),
-    "timeout": (504, "The miner did not answer within {seconds:g} s."),
-    "command-timeout": (
-        504,
-        "The miner did not answer within {seconds:g} s. The command may have been carried out.",
-    ),
+    "timeout": (504, "The miner did not answer within {seconds:g} s.{further}"),
     "connect-timeout": (
         504,
         "The miner's API at {miner} did not accept a connection within {seconds:g} s. Nothing was sent.",
@@ -81,7 +85,7 @@ ERRORS = {
         "The name of the miner's host {miner} could not be looked up within {seconds:g} s. Nothing was sent.",
     ),
 }
-TIMEOUTS = frozenset({"timeout", "command-timeout", "connect-timeout", "name-timeout"})
+TIMEOUTS = frozenset({"timeout", "connect-timeout", "name-timeout"})
 # These tell of the miner, not of its reply: it cannot be talked to.
 MINER_DOWN = TIMEOUTS | {"refused", "unreachable", "unknown-host", "closed"}
 # What can come of a request to the miner.

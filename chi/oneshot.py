@@ -14,7 +14,8 @@ from waitress import wasyncore
 from chi.access import Policy
 from chi.clock import CLOCK
 from chi.errors import ChiError
-from chi.miner.asking import TICK, Client, Miner, Parked, Submit
+from chi.miner.asking import TICK, Miner
+from chi.miner.questions import Client, Parked, Submit
 from chi.miner.wire import encode_request
 from chi.monitor import ACCESS, may_write, section, warn_of
 from chi.settings import Settings
@@ -34,6 +35,17 @@ class Threads(Protocol):
 
     def deliver(self) -> None:
         """Call what waits for results."""
+
+
+class Asked(Protocol):
+    """A miner that can be asked."""
+
+    @property
+    def speaks_text(self) -> bool:
+        """Whether it speaks the text protocol."""
+
+    def ask(self, command: str) -> Any:
+        """Return the miner's reply to the report `command`, parsed."""
 
 
 class Once:
@@ -99,7 +111,7 @@ def check(settings: Settings, policy: Policy, threads: Threads) -> int:
     return 0
 
 
-def describe_software(miner: Once, version: Any) -> str:
+def describe_software(miner: Asked, version: Any) -> str:
     """What the miner runs and is, in words, by its reply to version."""
     replies: dict[str, Any] = {"version": {"VERSION": section(version, "VERSION")}}
     if firmware.recognise({"version": version}) == "whatsminer":  # which knows no version

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from chi.bounds import MAX_MINERS, MAX_MINERS_FILE
 from chi.converters import SOME_PORT, host_or_address
 
+MAX_LINE = 400  # characters of a line: a name, a host's longest name, and spaces
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # HOST, HOST:PORT, [IPv6]:PORT, or an IPv6 address alone
 WHERE = re.compile(
@@ -57,10 +58,11 @@ def check_names(places: Iterable[Place]) -> None:
         raise ValueError(f"there are {len(seen)} miners, and one chi serves {MAX_MINERS}")
 
 
-def read_places(path: str) -> tuple[Place, ...]:
+def read_places(path: str, others: Iterable[Place] = ()) -> tuple[Place, ...]:
     """Return the miners in a file: NAME = HOST[:PORT] a line, # begins a comment.
 
-    ValueError says what is wrong, with the number of the line and its text.
+    ValueError says what is wrong, with the number of the line and its text; also of a line whose name one of
+    `others` has.
     """
     try:
         with open(path, "rb") as file:
@@ -69,16 +71,20 @@ def read_places(path: str) -> tuple[Place, ...]:
         raise ValueError(f"{path}: {error.strerror}") from None
     if len(data) > MAX_MINERS_FILE:
         raise ValueError(f"{path}: it has more than {MAX_MINERS_FILE} bytes")
-    found: dict[str, Place] = {}
-    for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
+    found: list[Place] = []
+    names = {other.name for other in others}
+    for number, line in enumerate(data.decode("utf-8-sig", "replace").split("\n"), 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
         try:
+            if len(text) > MAX_LINE:
+                raise argparse.ArgumentTypeError(f"{text[:60]!r}… has more than {MAX_LINE} characters")
             miner = place(text)
+            if miner.name in names:
+                raise argparse.ArgumentTypeError(f"{text!r}: there is a miner called {miner.name} already")
         except argparse.ArgumentTypeError as error:
             raise ValueError(f"{path}: line {number}: {error}") from None
-        if miner.name in found:
-            raise ValueError(f"{path}: line {number}: {text!r}: there is a miner called {miner.name} already")
-        found[miner.name] = miner
-    return tuple(found.values())
+        names.add(miner.name)
+        found.append(miner)
+    return tuple(found)

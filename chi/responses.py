@@ -15,7 +15,7 @@ import bottle
 from chi import __version__
 from chi.bounds import MAX_REASON
 from chi.errors import ChiError
-from chi.miner.asking import Outcome
+from chi.miner.questions import Outcome
 from chi.miner.replies import ENCODER
 
 JSON = "application/json; charset=utf-8"
@@ -77,6 +77,13 @@ def status_line(status: int, message: str) -> str:
     if len(reason) > MAX_REASON:
         reason = reason[: MAX_REASON - 3].rstrip() + "..."
     return f"{status} {reason or http.client.responses.get(status, 'Error')}"
+
+
+def moved(path: str) -> bottle.HTTPResponse:
+    """A redirect to one of chi's own paths; nothing of it is the request's."""
+    return bottle.HTTPResponse(
+        envelope("I", 308, f"This is at {path}"), 308, [*JSON_HEADERS, ("Location", path)]
+    )
 
 
 def method_error(allow: str) -> ChiError:

@@ -58,7 +58,7 @@ class Settings:
     )  # fmt: skip
     allow: tuple[Network, ...] = option(
         "--allow", (), metavar="NETWORK", type=network, action="append",
-        help="Let this address or network, such as 192.168.0.0/16, connect and no other, may be given again",
+        help="Let only this address or network, such as 192.168.0.0/16, connect, may be given again",
     )  # fmt: skip
     protocol: str = option(
         "--protocol", "auto", choices=("auto", "json", "text"),
@@ -67,7 +67,7 @@ class Settings:
     # Below the 5 s that Telegraf and others wait.
     timeout: float = option(
         "--timeout", 4.0, metavar="SECONDS", type=number(float, 0.1, 3600, SECONDS),
-        help="Time from a request's arrival to its answer",
+        help="Answer each request within this time",
     )  # fmt: skip
     # The C miners serve one request at a time: more than a few at once only queue there.
     threads: int = option(
@@ -76,11 +76,11 @@ class Settings:
     )  # fmt: skip
     max_age: float = option(
         "--max-age", 0.0, metavar="SECONDS", type=number(float, 0, 3600, SECONDS),
-        help="Give a report again for so long; 0 always asks the miner",
+        help="Cache reports for this many seconds; 0 always asks the miner",
     )  # fmt: skip
     history: int = option(
         "--history", 60, metavar="MINUTES", type=number(int, 0, 1440, "a number of minutes"),
-        help="Keep so much for the plots of /dashboard, asking the miner every 15 s; 0 keeps nothing",
+        help="Minutes of history to keep for the charts, asking the miner every 15 s; 0 keeps none",
     )  # fmt: skip
     read_only: bool = option("--read-only", False, action="store_true", help="Forward only reports")
     # How the packages start chi: whatever is lost of a configuration, what is left opens nothing.
@@ -93,18 +93,18 @@ class Settings:
     )
     report: tuple[str, ...] = option(
         "--report", (), metavar="NAME", type=word, action="append",
-        help="Take this command of the miner for a report as well, may be given again",
+        help="Treat this command as a report as well, may be given again",
     )  # fmt: skip
     token_file: str = option(
         "--token-file", "", metavar="FILE", type=filled,
-        help="Forward what is no report only with the token in this file (16 characters or more)",
+        help="Forward other commands than reports only with the token in this file (16 characters or more)",
     )  # fmt: skip
     private: bool = option(
         "--private", False, action="store_true", help="Answer nothing but /healthz without the token"
     )
     host: tuple[str, ...] = option(
         "--host", (), metavar="NAME", type=word_or_any, action="append",
-        help="Name by which clients may call this server, may be given again; * is any",
+        help="Host name by which clients may address this server, may be given again; * is any",
     )  # fmt: skip
     cors_origin: tuple[str, ...] = option(
         "--cors-origin", (), metavar="ORIGIN", type=origin, action="append",
@@ -116,9 +116,14 @@ class Settings:
     )  # fmt: skip
     log_level: str = option(
         "--log-level", "info", choices=("debug", "info", "warning", "error"),
-        help="Least level that is logged, to standard error",
+        help="Lowest level to log, to standard error",
     )  # fmt: skip
     access_log: bool = option("--access-log", False, action="store_true", help="Log each request as well")
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether miners may have names."""
+        return bool(self.miner or self.miners)
 
     @property
     def only_reports(self) -> str:

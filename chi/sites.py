@@ -9,18 +9,24 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from chi.access import Policy
+from chi.bounds import MAX_MINER_CONNECTIONS
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError, quote
-from chi.miner.asking import IDLE, Client, Counters, Miner, Share, Submit
-from chi.monitor import Monitor
+from chi.guard import guarded
+from chi.miner.asking import IDLE, TICK, Miner
+from chi.miner.questions import Client, Counters, Share, Submit
+from chi.monitor import SAMPLE_EVERY, Monitor
 from chi.places import Place, check_names, read_places
 from chi.settings import Settings
 
 log = logging.getLogger("chi")
+
+APART = 0.25  # seconds between the first samples of two miners of a fleet, if that fits
 
 
 class Notifier(Protocol):
@@ -50,14 +56,17 @@ class Site:
 
     def turn(self, now: float) -> float:
         """Do what is due; return when something will be."""
-        due = self.monitor.turn(now)
-        return min(due, now + self.miner.turn(now))
+        guarded("doing what is due", self.monitor.turn, now)
+        wait = [IDLE]
+        guarded("asking a miner", lambda: wait.append(self.miner.turn(now)))
+        return min(self.monitor.due, now + wait[-1])
 
 
 class Sites:
     """The miners of one chi, as the event loop and the application see them.
 
-    The miner of --api_host is at the root `at_root`, or where no miner has a name.
+    The miner of --api_host is at the root `at_root`, or where no miner has a name. `connections` are the
+    descriptors set apart for those to a fleet; to a single miner there are few.
     """
 
     def __init__(
@@ -69,9 +78,11 @@ class Sites:
         notifier: Notifier,
         clock: Clock = CLOCK,
         at_root: bool = False,
+        connections: int = 0,
     ) -> None:
         self.clock = clock
         self._at_root = at_root
+        self.connections = connections
         self.counters: Counters = collections.Counter()
         self._settings = settings
         self._policy = policy
@@ -79,20 +90,20 @@ class Sites:
         self._submit = submit
         self._notifier = notifier
         self._state = ""  # what systemd was told last
-        self._share = Share()
+        self._share = Share(connections or MAX_MINER_CONNECTIONS)
         self._due: dict[Site, float] = {}  # when each wants its turn
         self._leaving: list[Site] = []  # off the list, with something under way
         self._by_name: dict[str, Site] = {}
         self.root: Site | None = None
-        self._take(places_of(settings))
+        self._take(places_at_start(settings))
 
     def __iter__(self) -> Iterator[Site]:
         """The miners with names, in the order of the list."""
         return iter(self._by_name.values())
 
-    def find(self, name: str) -> Site | None:
-        """Return the miner of that name, of none the one at the root; ChiError for a name that none has."""
-        if not name:
+    def find(self, name: str | None) -> Site | None:
+        """Return the miner of that name, of None the one at the root; ChiError for a name that none has."""
+        if name is None:
             return self.root
         site = self._by_name.get(name)
         if site is None:
@@ -102,7 +113,7 @@ class Sites:
     def ask_again(self, client: Client, path: str) -> bool:
         """Ask for a client whose request has been judged before; whether it waits now."""
         name, _ = split_path(path)
-        site = self._by_name.get(name) if name else self.root
+        site = self.root if name is None else self._by_name.get(name)
         return site is not None and site.miner.ask_again(client)
 
     def turn(self, now: float) -> float:
@@ -112,15 +123,16 @@ class Sites:
             due = site.turn(now)
             self._due[site] = min(due, self._due[site])  # there may be work for the next turn already
         for site in self._leaving[:]:
-            self._due[site] = now
+            guarded("leaving a miner", site.miner.turn, now)
             if site.miner.idle:
                 self._leaving.remove(site)
-                del self._due[site]
+        if self._leaving:
+            return TICK
         return min(max(min(self._due.values(), default=now + IDLE) - now, 0.0), IDLE)
 
     def give_up(self) -> None:
         """Answer everybody who waits with `stopping`."""
-        for site in self._due:
+        for site in (*self._due, *self._leaving):
             site.miner.give_up(ChiError("stopping"))
 
     def reload(self) -> None:
@@ -130,11 +142,14 @@ class Sites:
         except ValueError as error:
             log.error("--miners: %s; the miners stay as they are", error)
             return
-        before = set(self._by_name)
+        before = {site.name: site for site in self}
         self._take(places)
         if self._settings.miners:
-            came, went = set(self._by_name) - before, before - set(self._by_name)
-            log.info("%d miners: %d came, %d went", len(self._by_name), len(came), len(went))
+            came, went = self._by_name.keys() - before, before.keys() - self._by_name.keys()
+            moved = [name for name, site in before.items() if self._by_name.get(name, site) is not site]
+            counts = (len(self._by_name), len(came), len(went), len(moved))
+            log.info("%d miners: %d came, %d went, %d moved", *counts)
+        self._tell()
 
     def _take(self, places: tuple[Place, ...]) -> None:
         """Serve these and no others; one that has moved begins anew."""
@@ -142,20 +157,20 @@ class Sites:
         wanted = (root, *places) if self._at_root or not places else places
         there = {site.place: site for site in (*self, *filter(None, [self.root]))}
         for place in there.keys() - set(wanted):
+            del self._due[there[place]]
             self._leaving.append(there[place])
-            there[place].miner.give_up(ChiError("miner-gone"))
+            there[place].miner.leave()
         self._share.divide(len(wanted))
+        apart = min(APART, SAMPLE_EVERY / len(wanted))
         sites = {
-            place.name: there.get(place) or self._open(place, number / len(wanted) if places else None)
+            place.name: there.get(place) or self._open(place, number * apart if places else None)
             for number, place in enumerate(wanted)
         }
         self.root = sites.pop("", None)
         self._by_name = sites
 
-    def _open(self, place: Place, phase: float | None) -> Site:
-        settings = dataclasses.replace(
-            self._settings, api_host=place.host, api_port=place.port or self._settings.api_port
-        )
+    def _open(self, place: Place, first: float | None) -> Site:
+        settings = dataclasses.replace(self._settings, api_host=place.host, api_port=place.port)
         miner = Miner(settings, self._sockets, self._submit, self.counters, self.clock, self._share)
         monitor = Monitor(
             settings,
@@ -164,13 +179,15 @@ class Sites:
             looks=self._notifier.listens and not place.name,
             tell=self._tell,
             clock=self.clock,
-            phase=phase,
+            first=first,
+            name=place.name,
         )
         site = Site(place.name, place, miner, monitor)
         self._due[site] = 0.0
 
         def work() -> None:
-            self._due[site] = 0.0
+            if site in self._due:  # it is not leaving
+                self._due[site] = 0.0
 
         miner.on_work = work
         return site
@@ -193,21 +210,32 @@ class Sites:
         """How the miners are, in words."""
         if self.root is not None and not self._by_name:
             return f"miner {self.root.miner.name} {self.root.monitor.condition}"
-        sites = list(self._due)
+        sites = [*self, *filter(None, [self.root])]
         answering = sum(site.miner.answers is True for site in sites)
         return f"{answering} of {len(sites)} miners answer"
 
 
+def places_at_start(settings: Settings) -> tuple[Place, ...]:
+    """Return the same; a service, which is always given the file, may be without it: then there is none."""
+    if settings.service and settings.miners and not os.path.exists(settings.miners):
+        settings = dataclasses.replace(settings, miners="")
+    return places_of(settings)
+
+
 def places_of(settings: Settings) -> tuple[Place, ...]:
     """Return the miners with names, by the command line and the --miners file; ValueError."""
-    places = settings.miner + (read_places(settings.miners) if settings.miners else ())
+    places = settings.miner + (read_places(settings.miners, settings.miner) if settings.miners else ())
     check_names(places)
-    return places
+    return tuple(place._replace(port=place.port or settings.api_port) for place in places)
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """Return the name in a path and the rest of it: /@NAME/rest, or a path without a name."""
+def split_path(path: str) -> tuple[str | None, str]:
+    """Return the name in a path and the rest of it: /@NAME/rest, or None and a path without a name.
+
+    What begins with /@ is never a miner's command, below a name neither: it is a name then that no miner has.
+    """
     if not path.startswith("/@"):
-        return "", path
+        return None, path
     name, _, rest = path[2:].partition("/")
-    return name, "/" + rest
+    rest = "/" + rest.lstrip("/")  # as at the root, where what differs in slashes alone is the same
+    return (path[2:] if rest.startswith("/@") else name), rest

@@ -1043,8 +1043,7 @@ def test_confirmation_page_is_escaped(chi: Chi, miner: ScriptedMiner, hostile: s
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/quit", "//quit", "/switchpool/1", "/switchpool/1/", "/addpool/stratum+tcp://a.example:3333,b/c,%2f"],
+    "path", ["/quit", "/switchpool/1", "/switchpool/1/", "/addpool/stratum+tcp://a.example:3333,b/c,%2f"]
 )
 def test_confirmation_page_leads_back(chi: Chi, path: str) -> None:
     """Its link leads to the dashboard of the same miner, also where a proxy has chi below a path."""
@@ -1055,7 +1054,7 @@ def test_confirmation_page_leads_back(chi: Chi, path: str) -> None:
         *up, name = link.split("/")
         assert set(up) <= {".."}
         there = "/".join([*levels[: len(levels) - len(up)], name])
-        assert there.removeprefix("/") == f"{above}/dashboard".removeprefix("/")
+        assert there == f"{above}/dashboard"
 
 
 ACCESS: list[tuple[dict[str, bool], bool, dict[str, Any]]] = [
@@ -1620,7 +1619,6 @@ def test_what_only_looks_privileged_is_sent_as_the_report_it_is(read_only: Chi, 
             (f"/summary//{command}+summary", f"/{command}+summary"),
             (f"/summary%2f{command}", command),
             (f"/summary?{command}", None),
-            (f"/summary?command={command}&pretty", None),
             (f"/summary#/{command}", None),
             (f"//summary#/{command}", None),
             (f"http://localhost/summary?/{command}", None),

@@ -23,6 +23,7 @@ import pytest
 import chi as package
 from chi import __version__, cli
 from chi.demo_text import TextMiner
+from chi.places import Place
 from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
@@ -65,6 +66,12 @@ GOOD = [
     (["--api_host", "::1"], {"api_host": "::1"}),
     (["--api-host=192.0.2.1"], {"api_host": "192.0.2.1"}),
     (["-w", "8081", "-p", "4029", "-a", "rig"], {"http_port": 8081, "api_port": 4029, "api_host": "rig"}),
+    (["--miner", "rig1=192.0.2.1"], {"miner": (Place("rig1", "192.0.2.1"),)}),
+    (
+        ["--miner", "a=rig.lan:4029", "--miner=b=[::1]:4030"],
+        {"miner": (Place("a", "rig.lan", 4029), Place("b", "::1", 4030))},
+    ),
+    (["--miners", "/etc/chi/miners"], {"miners": "/etc/chi/miners"}),
     (["--listen", "127.0.0.1"], {"listen": ("127.0.0.1",)}),
     (["--listen", "127.0.0.1", "--listen=::1"], {"listen": ("127.0.0.1", "::1")}),
     (["--allow", "::1"], {"allow": (ipaddress.ip_network("::1/128"),)}),

@@ -13,8 +13,10 @@ import pytest
 from chi import __version__
 from chi.bounds import MAX_DESCRIPTORS
 from chi.cli import make_parser, read_settings
+from chi.places import place, read_places
 from chi.server.loop import DRAIN
 from chi.settings import Settings
+from chi.sites import places_at_start
 
 TREE = Path(__file__).parent.parent
 SYSTEMD = TREE / "packaging/systemd"
@@ -64,7 +66,25 @@ def test_the_service_fails_closed() -> None:
         "fc00::/7",  # unique local: RFC 4193
     }  # fmt: skip
     assert {str(network) for network in left.allow} == private
-    assert left == Settings(service=True, allow=left.allow)
+    assert left == Settings(service=True, allow=left.allow, miners="/etc/chi/miners")
+
+
+def test_the_list_of_miners_is_a_conffile_without_an_entry() -> None:
+    """As shipped it changes nothing; what it shows in a comment would be taken."""
+    path = TREE / "packaging/systemd/miners"
+    assert read_places(str(path)) == ()
+    *_, shown = path.read_text().splitlines()
+    assert place(shown.lstrip("# ")) == ("rack1-01", "192.168.1.21", 0)
+    assert "packaging/systemd/miners etc/chi\n" in (TREE / "debian/chi.install").read_text()
+    assert "\nExecReload=/usr/bin/kill -HUP $MAINPID\n" in UNIT
+
+
+def test_a_service_may_be_without_the_list(tmp_path: Path) -> None:
+    """At the start it is then the one miner's; whoever names a file that is not there is told."""
+    missing = str(tmp_path / "miners")
+    assert places_at_start(Settings(service=True, miners=missing)) == ()
+    with pytest.raises(ValueError, match="No such file"):
+        places_at_start(Settings(miners=missing))
 
 
 def test_the_announcement_is_of_the_same_options() -> None:

@@ -209,7 +209,7 @@ def test_requests_to_each_firmware(chi: Chi, miner: ScriptedMiner, golden: str, 
     for asked in (first, later, later):
         before = len(miner.requests)
         assert chi.get(path).status == 200
-        assert miner.commands[before:] == asked
+        assert sorted(miner.commands[before:]) == sorted(asked)  # some are asked side by side
 
 
 def test_metrics_and_status_remember_together(chi: Chi, miner: ScriptedMiner) -> None:
@@ -249,9 +249,10 @@ def test_refusal_to_join_is_remembered(chi: Chi, miner: ScriptedMiner, refusal: 
     """A firmware that has refused, but tells one by one, is not asked for joined commands again."""
     miner.script = miner_like("cgminer-4.11.1", REFUSALS[refusal])
     scrape(chi)
-    assert miner.commands == [JOINED, *COMMON]
+    assert miner.commands[:2] == [JOINED, "version"]
+    assert sorted(miner.commands) == sorted([JOINED, *COMMON])
     scrape(chi)
-    assert miner.commands[1 + len(COMMON) :] == COMMON
+    assert sorted(miner.commands[1 + len(COMMON) :]) == sorted(COMMON)
 
 
 def test_refusal_to_join_is_no_absence(
@@ -578,7 +579,7 @@ def test_concurrent_first_scrapes_share_all_requests(chi: Chi, miner: ScriptedMi
         gates[number].set()
     responses = answers(busy + scrapes)[len(busy) :]
     assert all(parse(response.body)["cgminer_up", ""] == 1 for response in responses)
-    assert miner.commands[len(busy) :] == REQUESTS[golden][0]
+    assert sorted(miner.commands[len(busy) :]) == sorted(REQUESTS[golden][0])
 
 
 @pytest.mark.usefixtures("patience")
@@ -1088,15 +1089,15 @@ def test_the_verdict_is_in_the_metrics(chi: Chi, miner: ScriptedMiner) -> None:
     assert told == {f'code="{each["code"]}",about="{each["about"]}"' for each in document["problems"]}
 
 
-# --- README ---------------------------------------------------------------------------------------
+# --- Docs -----------------------------------------------------------------------------------------
 
 
 def test_every_field_is_told() -> None:
-    """The README's table of /status.json has each of its fields, and no others."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    """The table of /status.json in docs/http-api.md has each of its fields, and no others."""
+    page = (Path(__file__).parent.parent / "docs/http-api.md").read_text(encoding="utf-8")
     told: dict[str, list[str]] = collections.defaultdict(list)
     kinds = "rig|pools|devices|chains|fans"
-    for kind, names in re.findall(rf"^\| `({kinds})` \| ([^|]+) \|", readme, re.MULTILINE):
+    for kind, names in re.findall(rf"^\| `({kinds})` \| ([^|]+) \|", page, re.MULTILINE):
         told[kind] += re.findall(r"`(\w+)`", names)
     classes = (Rig, Pool, Device, Chain, Fan)
     fields = [sorted(field.name for field in dataclasses.fields(found)) for found in classes]

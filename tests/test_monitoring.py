@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import chi
 from chi.status.model import Chain, Fan, Pool, Rig
 from chi.status.problems import PROBLEMS, code_of
 from chi.status.prometheus import MINER_FAMILIES, OWN_FAMILIES, VERDICT_FAMILIES
@@ -106,18 +105,6 @@ def test_the_documentation_has_the_table_of_the_verdict() -> None:
     for key, kind in PROBLEMS.items():
         assert f"`{code_of(key)}`" in text
         assert kind.sentence
-
-
-def test_the_page_has_the_limits_of_the_verdict() -> None:
-    """Those that it marks values by."""
-    page = (Path(chi.__file__).parent / "dashboard.html").read_text(encoding="utf-8")
-    kinds = {"board": "board_temperature", "chip": "chip_temperature", "water": "water_temperature"}
-    limits = {name: PROBLEMS[f"too-hot/{kind}"].limit for kind, name in kinds.items()}
-    limits["temperature"] = PROBLEMS["too-hot/device"].limit
-    for found in re.findall(r"const HOT = {(.*)};", page):
-        assert {name: float(limit) for name, limit in re.findall(r"(\w+): ([0-9]+)", found)} == limits
-    for rejected in re.findall(r"const REJECTED = ([0-9.]+);", page):
-        assert float(rejected) == PROBLEMS["rejects"].limit
 
 
 def test_alerts_use_what_there_is() -> None:

@@ -30,6 +30,8 @@ VALUES = json.loads((TREE / "tests/e2e/openwrt/values.json").read_text(encoding=
 # Settings without an option in /etc/config/chi, and why.
 NOT_IN_UCI = {
     "service": "the package starts chi so",
+    "miner": "the sections miner",
+    "miners": "the sections miner",
     "listen": "interface gives the addresses",
     "private": "the token is then needed for every report",
     "access_log": "the log of a device is small",

@@ -22,7 +22,7 @@ from chi import __version__
 
 TREE = Path(__file__).resolve().parent.parent
 SCRIPTS = TREE / "packaging/release"
-STATED = ("chi/__init__.py", "CHANGELOG.md", "debian/changelog", "README.md")
+STATED = ("chi/__init__.py", "CHANGELOG.md", "debian/changelog", "docs/http-api.md")
 WHEN = datetime.datetime(2027, 1, 31, 12, 0, tzinfo=datetime.UTC)
 
 pytestmark = pytest.mark.skipif(not SCRIPTS.exists(), reason="no packaging/ in this tree")
@@ -47,7 +47,7 @@ VERSIONS = [("3.1.0", "3.1.0-0chi1"), ("3.1.0rc2", "3.1.0~rc2-0chi1"), ("3.1.0.d
 
 @pytest.mark.parametrize(("version", "debian"), VERSIONS)
 def test_a_version_is_set_wherever_it_is_stated(tree: Path, version: str, debian: str) -> None:
-    """The module, both changelogs and the README's examples are of it; what was there stays."""
+    """The module, both changelogs and the examples in docs/ are of it; what was there stays."""
     before = {name: (tree / name).read_text(encoding="utf-8") for name in STATED}
     script("version")["set_version"](tree, version, WHEN)
     after = {name: (tree / name).read_text(encoding="utf-8") for name in STATED}
@@ -56,8 +56,8 @@ def test_a_version_is_set_wherever_it_is_stated(tree: Path, version: str, debian
     assert after["debian/changelog"].startswith(f"chi ({debian}) unstable; urgency=medium\n")
     assert "  Sun, 31 Jan 2027 12:00:00 +0000\n" in after["debian/changelog"]
     assert after["debian/changelog"].endswith(before["debian/changelog"])
-    assert f"chi {version}" in after["README.md"]
-    assert f"chi {__version__}" not in after["README.md"]
+    assert f"chi {version}" in after["docs/http-api.md"]
+    assert f"chi {__version__}" not in after["docs/http-api.md"]
 
 
 def test_the_version_that_is_there_changes_nothing(tree: Path) -> None:

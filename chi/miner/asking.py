@@ -12,118 +12,25 @@ All of this runs in the event loop's thread: there are no locks.
 
 from __future__ import annotations
 
-import collections
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from chi.bounds import (
-    MAX_HELD,
-    MAX_HELD_SIZE,
-    MAX_JUDGED,
-    MAX_JUDGED_SIZE,
-    MAX_MINER_CONNECTIONS,
-    MAX_WAITING,
-    PROBES,
-)
+from chi.bounds import MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
 from chi.guard import guarded
 from chi.miner.conversation import Conversation, check_text
 from chi.miner.dialect import Dialect
-from chi.miner.replies import Made, Reply, indented, read_reply
+from chi.miner.held import Held
+from chi.miner.questions import Client, Counters, Key, Outcome, Parked, Question, Share, Submit
+from chi.miner.replies import Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look_up
 from chi.settings import Settings
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
 TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
-
-Key = tuple[bytes, bool]  # the encoded request, and whether the reply is wanted indented
-Outcome = Reply | ChiError
-# Since the start: what is counted (an attribute of prometheus.Own), and of which kind.
-Counters = collections.Counter[tuple[str, str]]
-Submit = Callable[[Callable[[], Any], Callable[[Any], None]], None]
-
-
-class Parked(BaseException):
-    """Leaves a handler whose client waits for the miner; it is run again when the answer is there.
-
-    No Exception, so that nothing on the way out of the handler takes it for a fault.
-    """
-
-
-class Client:
-    """One HTTP request that may wait for the miner, or what chi asks of its `own` accord.
-
-    Times are those of Clock.now().
-    """
-
-    __slots__ = ("answers", "arrived", "deadline", "forwarded", "known", "made", "own", "raw", "resume")
-
-    def __init__(
-        self, arrived: float, timeout: float, raw: bytes, resume: Callable[[], None], *, own: bool = False
-    ) -> None:
-        self.arrived = arrived
-        self.deadline = arrived + timeout
-        self.raw = raw  # the request as it came: equal bytes get equal answers; empty if not known whole
-        self.resume = resume  # has the handler run again
-        self.answers: dict[Key, Outcome] = {}
-        self.forwarded: Key | None = None  # set once it is judged: only the answer to this is missing
-        self.made: Made | None = None  # how to make values of replies, for whom wants them
-        self.known: tuple[str, frozenset[str]] | None = None  # of the firmware, when its scrape began
-        self.own = own
-
-
-class Question:
-    """What clients wait to be asked; `shared` if one reply may serve them all, `knock` to begin in text."""
-
-    __slots__ = ("deadline", "exchanges", "key", "knock", "shared", "waiting")
-
-    def __init__(self, key: Key, shared: bool) -> None:
-        self.key = key
-        self.shared = shared
-        self.knock = False
-        self.waiting: list[Client] = []
-        self.exchanges: list[Conversation] = []  # more than one only while the miner is silent
-        self.deadline = float("inf")
-
-    def add(self, client: Client) -> None:
-        self.waiting.append(client)
-        self.deadline = min(self.deadline, client.deadline)
-
-    @property
-    def probes(self) -> bool:
-        """Whether nothing in reply is cause to try text: scrapes ask on, one by one, by themselves."""
-        joined = b"+" in self.key[0]
-        return self.shared and not (joined and all(client.known for client in self.waiting))
-
-    @property
-    def made(self) -> Made | None:
-        """How to make a value of the reply; None if nobody wants it."""
-        return next((client.made for client in self.waiting if client.made), None)
-
-    def wants_asking(self, now: float) -> bool:
-        """Whether somebody waits whom no request under way will serve, nor may still serve."""
-        if not self.waiting or not self.exchanges:
-            return bool(self.waiting)
-        newest = self.exchanges[-1]
-        silent = now - newest.heard >= SILENCE
-        return silent and newest.asked is not None and self.waiting[-1].arrived > newest.asked
-
-
-class Share:
-    """What the miners of one chi have together, and what each may take of it."""
-
-    def __init__(self, miners: int = 1) -> None:
-        self.free = MAX_MINER_CONNECTIONS
-        self.divide(miners)
-
-    def divide(self, miners: int) -> None:
-        """Let each of so many have its part."""
-        # A quarter is always left for miners that answer, however many hang.
-        self.connections = max(1, MAX_MINER_CONNECTIONS * 3 // 4 // max(1, miners))
-        self.judged = max(4, MAX_JUDGED // max(1, miners))
 
 
 class Miner:
@@ -154,6 +61,7 @@ class Miner:
         self._sockets = sockets
         self._submit = submit
         self._dialect = Dialect(settings.protocol)
+        self.one_at_a_time = False  # whether the miner hangs up on a second connection
         self.trouble = ""  # while it does not answer, the name of the error
         self._answers: bool | None = None  # None: nobody has asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
@@ -163,9 +71,10 @@ class Miner:
         self._spent: list[Conversation] = []  # to be closed, which takes as long as a tenth of an exchange
         self._heard = 0.0  # when the miner last answered
         self._sent = 0.0  # when it was last asked
-        self._held: dict[Key, tuple[float, Reply]] = {}  # with --max-age: when asked, and the reply
+        self._held = Held(settings.max_age, self._share)
         # When a privileged command last began or ended: what was asked before is not held.
         self.changed = 0.0
+        self._gone = False
         self._resolving: list[Conversation] = []
         self._addresses: Addresses = []
         try:
@@ -213,14 +122,14 @@ class Miner:
 
     def turn(self, now: float) -> float:
         """Send what can be sent, end what has waited too long; return for how many seconds nothing is due."""
-        if self._dialect.is_silent and self._dialect.may_try(now):
+        if self._dialect.is_silent and self._dialect.may_try(now) and not self._gone:
             self._knock(now)
         for question in list(self._open):
             for exchange in question.exchanges[:]:
                 self._watch(question, exchange, now)
         for question in [question for question in self._open if question.deadline <= now]:
             self._expire(question, now)
-        for question in [question for question in self._open if question.wants_asking(now)]:
+        for question in [question for question in self._open if question.wants_asking(now, SILENCE)]:
             if not self._has_room(now):
                 break
             guarded("asking the miner", self._send, question, now)
@@ -230,10 +139,15 @@ class Miner:
 
     def _watch(self, question: Question, exchange: Conversation, now: float) -> None:
         """End an exchange that has taken too long, or is complete without saying so."""
-        if now >= exchange.started + self._settings.timeout:
+        late = now >= exchange.started + self._settings.timeout
+        if late and (self._is_silent(exchange, now) or now >= question.wanted_until(exchange)):
             exchange.finish(self._overdue(question, exchange))
         elif now >= exchange.heard + QUIET and not guarded("reading a reply", exchange.settle):
             exchange.finish(ChiError("internal"))
+
+    def _is_silent(self, exchange: Conversation, now: float) -> bool:
+        """Whether the miner has given no sign of life for as long as a client waits."""
+        return now - max(self._heard, exchange.started, exchange.heard) >= self._settings.timeout
 
     @property
     def answers(self) -> bool | None:
@@ -249,6 +163,11 @@ class Miner:
         """Answer everybody who waits with `error`."""
         for question in list(self._open):
             self._answer(question, None, error)
+
+    def leave(self) -> None:
+        """Answer everybody with `miner-gone`, from now on: chi no longer serves it."""
+        self._gone = True
+        self.give_up(ChiError("miner-gone"))
 
     @property
     def speaks_text(self) -> bool:
@@ -281,6 +200,8 @@ class Miner:
 
     def _check_manners(self, client: Client, request: bytes) -> None:
         """Refuse what the miner had better not be asked."""
+        if self._gone:
+            raise ChiError("miner-gone")
         if self._dialect.is_text:
             check_text(request)
         if client.own and self._dialect.is_silent:
@@ -315,17 +236,23 @@ class Miner:
                 _resume(client)
         self._close_if_done(question)
 
+    def overdue(self, client: Client) -> ChiError:
+        """Say what has happened to what a client waits for, and has not in time."""
+        waits = next((question for question in self._open if client in question.waiting), None)
+        return self._overdue(waits, *waits.exchanges) if waits else ChiError("busy")
+
     def _overdue(self, question: Question, *exchanges: Conversation) -> ChiError:
         """Say what has happened to a question that has no answer in time."""
         if not exchanges:
             name = "not-sent"
         elif any(exchange.asked is not None for exchange in exchanges):
-            name = "timeout" if question.shared else "command-timeout"
+            name = "timeout"
         elif all(exchange in self._resolving for exchange in exchanges):
             name = "name-timeout"
         else:
             name = "connect-timeout"
-        return ChiError(name, seconds=self._settings.timeout, miner=self.name)
+        further = "" if question.shared else " The command may have been carried out."
+        return ChiError(name, seconds=self._settings.timeout, miner=self.name, further=further)
 
     def _close_if_done(self, question: Question) -> None:
         if question.waiting or question.exchanges:
@@ -339,8 +266,10 @@ class Miner:
     def _has_room(self, now: float) -> bool:
         """Whether the miner may be sent one more: a few at once, and while it is silent one now and then."""
         busy = len(self._exchanges)
-        if not busy or not self._share.free:
-            return bool(self._share.free)
+        if not self._share.has_room(self._answers):
+            return False
+        if not busy or self.one_at_a_time:
+            return not busy
         sign_of_life = max(self._sent, self._heard, *(exchange.heard for exchange in self._exchanges))
         if now - sign_of_life >= SILENCE:
             return busy < min(self._settings.threads + PROBES, self._share.connections)
@@ -424,7 +353,7 @@ class Miner:
         if isinstance(outcome, Reply):
             self.counters.update(("json_repairs", name) for name in outcome.repairs)
             if question.shared and asked is not None:
-                self._hold(question.key, asked, outcome)
+                self._held.hold(question.key, asked, outcome, since=self.changed)
         elif exchange:
             self.counters["miner_errors", outcome.name] += 1
         if not question.shared:
@@ -450,24 +379,10 @@ class Miner:
         sentence = f"miner {self.name} {self.manner}" if answers else str(outcome)
         guarded("telling of the miner", self.on_change, answers, sentence)
 
-    # What is held.
-
     def _recall(self, key: Key, client: Client) -> Reply | None:
-        asked, reply = self._held.get(key, (float("-inf"), None))
-        if reply is None or asked < client.arrived - self._settings.max_age:
-            return None
-        self.counters["coalesced_requests", ""] += 1
+        reply = self._held.recall(key, client.arrived)
+        self.counters["coalesced_requests", ""] += reply is not None
         return reply
-
-    def _hold(self, key: Key, asked: float, reply: Reply) -> None:
-        if self._settings.max_age and asked > self.changed:
-            self._held.pop(key, None)
-            self._held[key] = (asked, replace(reply, value=None))
-            while len(self._held) > MAX_HELD or self._held_size() > MAX_HELD_SIZE:
-                del self._held[next(iter(self._held))]
-
-    def _held_size(self) -> int:
-        return sum(len(reply.body) for _, reply in self._held.values())
 
     def _forget(self) -> None:
         self._held.clear()

@@ -10,36 +10,41 @@ import contextlib
 import http.client
 import logging
 import re
-import resource
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
 from chi.bounds import (
-    EVICT_AHEAD,
     HEADER_TIME,
     LARGE,
     LINGER,
     MAX_BODY,
-    MAX_CHUNK_LINE,
-    MAX_DESCRIPTORS,
+    MAX_FRAMING,
     MAX_HEADER,
+    SEND_TIME,
     SPARE_DESCRIPTORS,
 )
 from chi.clock import Clock
-from chi.miner.asking import Client, Parked
+from chi.miner.questions import Client, Parked
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
+from chi.server.descriptors import take_descriptors
 from chi.server.heads import Head, HeadError, tidy
+from chi.server.outgoing import Outgoing
+from chi.server.room import Room
+from chi.sites import split_path
 
 access_log = logging.getLogger("chi.access")
-PLAIN_PATH = re.compile(r"/[\w+.-]*", re.ASCII)
+PIECE = 1024  # bytes of a chunked body that are taken at once
+FIELD_SIZE = 256  # bytes of memory that a header field takes beside its text
+SHORT = 16 << 10  # a body up to this goes out in one piece with its header
+PLAIN_PATH = re.compile(r"(/@[\w.-]{1,63})?/[\w+.-]*", re.ASCII)
 
 
 def without_path(record: logging.LogRecord) -> bool:
@@ -75,12 +80,12 @@ class Request(HTTPRequestParser):
 
     def received(self, data: bytes) -> int:
         """Take `data` up to the end of the head, or all of it, where it ends the request."""
-        whole = not self._head
+        whole, count = not self._head, 0
         if self.body_rcv is None:
             count = self._take_head(data)
         else:
-            count = super().received(data[:MAX_CHUNK_LINE] if self.chunked else data)
-            self._check_chunks()
+            count = super().received(data[:PIECE] if self.chunked else data)
+            self._check_framing()
         if not self.completed:
             return count
         self.arrived = self.adj.clock.now()
@@ -89,6 +94,12 @@ class Request(HTTPRequestParser):
         if whole and self.body_rcv is None:
             self.raw = data[:count]
         return len(data)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it takes, about: a head that is parsed is there as text as well."""
+        size: int = len(self._head) + self.body_bytes_received + len(self.surplus) + len(self.raw)
+        return size + 2 * len(self._head) + FIELD_SIZE * len(self.headers) if self.headers_finished else size
 
     def _take_head(self, data: bytes) -> int:
         try:
@@ -103,11 +114,10 @@ class Request(HTTPRequestParser):
             super().received(bytes(self._head))
         return count
 
-    def _check_chunks(self) -> None:
-        """Bound what waitress looks through again with each byte that comes."""
-        lines = (getattr(self.body_rcv, name, b"") for name in ("control_line", "trailer"))
-        if not self.completed and any(len(line) > MAX_CHUNK_LINE for line in lines):
-            self.error = BadRequest(f"A line between chunks has more than {MAX_CHUNK_LINE} bytes")
+    def _check_framing(self) -> None:
+        """Bound what is around the data of chunks, which waitress looks through again with each byte."""
+        if self.chunked and self.body_bytes_received - len(self.body_rcv) > MAX_FRAMING and not self.error:
+            self.error = BadRequest(f"There are more than {MAX_FRAMING} bytes around the data of chunks")
             self.completed = True
 
 
@@ -158,7 +168,9 @@ def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
     task.content_length = len(what.body)
     header: bytes = task.build_response_header()
     task.wrote_header = True
-    task.channel.write_soon(header if task.request.command == "HEAD" else header + what.body)
+    pieces = [header] if task.request.command == "HEAD" else [header, what.body]
+    for piece in [b"".join(pieces)] if len(what.body) <= SHORT else pieces:
+        task.channel.write_soon(piece)
 
 
 def account(task: Task | BadRequestTask) -> None:
@@ -168,7 +180,8 @@ def account(task: Task | BadRequestTask) -> None:
     if request.client is None or not access_log.isEnabledFor(logging.INFO):
         return
     # Without the parameter, which may be a secret.
-    command = "/" + request.path[1:].partition("/")[0]
+    name, path = split_path(request.path)
+    command = ("" if name is None else f"/@{name}") + "/" + path[1:].partition("/")[0]
     if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
         command = "(odd)"
     address, method = task.channel.addr[0], request.command or "-"
@@ -182,20 +195,30 @@ class Channel(HTTPChannel):
     parser_class = Request
     task_class = Task
     error_task_class = BadRequestTask
-    began: float  # when the request that is being received began, or the last one ended
+    progress: float  # when a request last began or ended, or some of a response was sent
+    held = 0  # bytes received and not yet answered
     delayed = False  # whether the next request waits until the reply before it is sent
     refused = False  # whether what came was no request: the client may still be sending
     lingering = 0.0  # until when what it sends is read and thrown away
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.began = self.adj.clock.now()
+        self._room: Room = self.server.task_dispatcher.room
+        self.outbufs = [Outgoing(self._room.pile)]
+        self.progress = self.adj.clock.now()
 
     def received(self, data: bytes) -> bool:
         if self.request is None:
-            self.began = self.adj.clock.now()
+            self.progress = self.adj.clock.now()
         received: bool = super().received(data)
+        self._count_held()
         return received
+
+    def _count_held(self) -> None:
+        requests = [*self.requests, *([self.request] if self.request else [])] if self.connected else []
+        held = sum(request.held for request in requests)
+        self._room.received += held - self.held
+        self.held = held
 
     def service(self) -> None:
         """Answer the first of `requests`, or leave it parked."""
@@ -206,9 +229,26 @@ class Channel(HTTPChannel):
             super().service()
         except Parked:
             return
-        self.began = self.adj.clock.now()
+        self.progress = self.adj.clock.now()
+        self._count_held()
         if request.surplus and self.connected:
             self.received(request.surplus)
+
+    def write_soon(self, data: bytes) -> int:
+        """As waitress; but nothing is copied, and nothing waits for the client."""
+        if not self.connected:
+            raise ClientDisconnected
+        if data:
+            self.outbufs[0].append(data)
+            self.total_outbufs_len += len(data)
+            self._flush_exception(self._flush_some, do_close=False)
+        return len(data)
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        sent: bool = super()._flush_some(do_close)
+        if sent:
+            self.progress = self.adj.clock.now()
+        return sent
 
     def readable(self) -> bool:
         return bool(self.lingering or super().readable())
@@ -228,6 +268,15 @@ class Channel(HTTPChannel):
                 self.socket.shutdown(socket.SHUT_WR)
                 return
         super().handle_close()
+        for request in self.requests:
+            if request.client:
+                request.client.leave()
+        self._count_held()
+
+    def drop(self) -> None:
+        """Close it at once, whatever it waits for."""
+        self.refused = False
+        self.handle_close()
 
     def handle_expt_event(self) -> None:
         """HTTP has no urgent data, and poll() would tell of it again and again."""
@@ -259,7 +308,18 @@ class Channel(HTTPChannel):
     def silent_for(self, seconds: float) -> bool:
         """Whether nothing was asked for so long, and nothing is being received, answered or sent."""
         receiving = self.request is not None or self.has_unread
-        return self.idle and not receiving and self.adj.clock.now() - self.began >= seconds
+        return self.idle and not receiving and self.adj.clock.now() - self.progress >= seconds
+
+    @property
+    def source(self) -> str:
+        """The client's address."""
+        address: str = self.addr[0]
+        return address
+
+    @property
+    def waits(self) -> bool:
+        """Whether its client has asked and waits for us."""
+        return bool(self.requests) and not self.total_outbufs_len
 
     @property
     def idle(self) -> bool:
@@ -276,13 +336,8 @@ class Server(TcpWSGIServer):
     def pull_trigger(self) -> None:
         """Handlers run in the loop: it need not be woken."""
 
-    def readable(self) -> bool:
-        if self.in_connection_overflow:  # those that were busy may be idle by now
-            self._make_room()
-        return bool(super().readable())
-
     def accept(self) -> tuple[socket.socket, Any] | None:
-        """As waitress; but who may not connect is hung up on before a byte is read, and gets no room."""
+        """As waitress; but who may not connect is hung up on before a byte is read."""
         accepted: tuple[socket.socket, Any] | None = super().accept()
         if accepted is None:
             return None
@@ -290,37 +345,26 @@ class Server(TcpWSGIServer):
         if not self.task_dispatcher.allows(address[0]):
             sock.close()
             return None
-        if len(self._map) >= self.adj.connection_limit - EVICT_AHEAD:
-            self._make_room()
+        self.task_dispatcher.make_place()
         return accepted
-
-    def _make_room(self) -> None:
-        """Close the connection that is idle for longest: nobody can lock others out by connecting."""
-        idle = [entry for entry in self._map.values() if isinstance(entry, Channel) and entry.idle]
-        for channel in sorted(idle, key=lambda channel: channel.began):
-            if not channel.has_unread:
-                channel.will_close = True
-                return
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
-        for channel in self.active_channels.values():
-            late = channel.request is not None and now - channel.began > HEADER_TIME
-            if late or 0 < channel.lingering < now:
-                channel.will_close = True
+        for channel in list(self.active_channels.values()):
+            late = channel.request is not None and now - channel.progress > HEADER_TIME
+            stuck = channel.total_outbufs_len and now - channel.progress > SEND_TIME
+            if late or stuck or 0 < channel.lingering < now:
+                channel.drop()
 
 
-def server_adjustments(listening: Sequence[socket.socket], clock: Clock) -> Adjustments:
-    """Waitress's settings for an appliance on a LAN."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+def server_adjustments(listening: Sequence[socket.socket], clock: Clock, reserved: int = 0) -> Adjustments:
+    """Waitress's settings for an appliance on a LAN; `reserved` descriptors are a fleet's connections."""
+    descriptors = take_descriptors()
     adjustments = Adjustments(
         sockets=list(listening),
         ident="chi",
-        # Nothing is accepted beyond; Server.handle_accept sees to it that this is not reached by idling.
-        connection_limit=wanted - SPARE_DESCRIPTORS,
+        # Nothing is accepted beyond; chi.server.room sees to it that this is not reached by one address.
+        connection_limit=descriptors - min(SPARE_DESCRIPTORS, descriptors // 2) - reserved,
         channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
         asyncore_use_poll=True,  # select() fails past descriptor 1023
         log_socket_errors=False,  # a client that goes is no event

@@ -9,20 +9,24 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from waitress import wasyncore
 
+from chi.bounds import EVICT_AHEAD
 from chi.clock import CLOCK, Clock
 from chi.guard import guarded
-from chi.miner.asking import TICK, Client
+from chi.miner.asking import TICK
+from chi.miner.questions import Client
 from chi.server.channels import Channel, Server, server_adjustments
+from chi.server.room import Room
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import Settings
-from chi.sites import Sites
+from chi.sites import Sites, split_path
 
 log = logging.getLogger("chi")
 
@@ -39,6 +43,7 @@ CLEAN_EVERY = 10.0  # how often idle and late connections are looked at
 GRACE = 0.3  # how long a connection without a request may send one at the least
 PATIENCE = 1.2
 DRAIN = 2.5  # how long what is in flight, or half received, may take; the services allow 5 s and more
+READING = 0.05  # how long a turn of the loop takes what clients have sent
 SLICE = 0.01  # how long the loop answers before it looks for new requests
 
 
@@ -48,8 +53,9 @@ class Loop:
     def __init__(self, settings: Settings, notifier: Notifier, clock: Clock = CLOCK) -> None:
         self.clock = clock
         self.sockets: dict[int, Any] = {}  # wasyncore's map
-        self.threads = Threads(settings.threads, self.wake)
+        self.threads = Threads(self.wake)
         self.notifier = notifier
+        self.room = Room(clock)
         self._timeout = settings.timeout
         # Whose request is complete: what needs no miner, and everything else.
         self._own: collections.deque[Channel] = collections.deque()
@@ -69,14 +75,14 @@ class Loop:
         self.sites = sites
         self._allows = allows
         self._listening = listening
-        adjustments = server_adjustments(listening, self.clock)
+        self._adjustments = server_adjustments(listening, self.clock, sites.connections)
         self.servers = [
             Server(
                 app,
                 map=self.sockets,
                 _sock=sock,
                 dispatcher=self,
-                adj=adjustments,
+                adj=self._adjustments,
                 sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
                 bind_socket=False,
             )
@@ -102,7 +108,8 @@ class Loop:
 
     def resume(self, channel: Channel) -> None:
         """Have a channel's request answered, after those that are ready already."""
-        (self._own if channel.requests[0].path in OWN_PATHS else self._ready).append(channel)
+        _, path = split_path(channel.requests[0].path)
+        (self._own if path in OWN_PATHS else self._ready).append(channel)
 
     def shutdown(self) -> None:
         """waitress's: there are no threads to end."""
@@ -133,7 +140,8 @@ class Loop:
 
     def turn(self, timeout: float) -> float:
         """Wait for events for at most `timeout` seconds, do what is due; return how long to wait next."""
-        wasyncore.loop(timeout=timeout, use_poll=True, map=self.sockets, count=1)
+        self._take_events(timeout)
+        self._keep_room()
         self.threads.deliver()
         self._serve(self.clock.now() + SLICE)
         if self._reload:
@@ -146,6 +154,43 @@ class Loop:
         if self.stopping:
             timeout = TICK
         return 0.0 if self._own or self._ready else timeout
+
+    def _take_events(self, timeout: float) -> None:
+        """As wasyncore's loop; but clients get a slice of time, and the others come first next time."""
+        pollster = select.poll()
+        for number, entry in self.sockets.items():
+            flags = select.POLLIN | select.POLLPRI if entry.readable() else 0
+            if entry.writable() and not entry.accepting:
+                flags |= select.POLLOUT
+            if flags:
+                pollster.register(number, flags)
+        ready = [
+            (number, self.sockets[number], flags) for number, flags in pollster.poll(int(timeout * 1000))
+        ]
+        until = self.clock.now() + READING
+        for number, entry, flags in sorted(ready, key=lambda event: isinstance(event[1], Channel)):
+            if self.sockets.get(number) is not entry:  # closed meanwhile
+                continue
+            if isinstance(entry, Channel):
+                if self.clock.now() >= until:
+                    break
+                self.sockets[number] = self.sockets.pop(number)
+            wasyncore.readwrite(entry, flags)
+
+    def _keep_room(self) -> None:
+        """Keep the budgets of all clients together."""
+        if self.room.is_short:
+            self.room.keep_bytes(self._channels)
+        if len(self.sockets) >= self._adjustments.connection_limit:
+            self.room.make_place(self._channels())
+
+    def make_place(self) -> None:
+        """Make a place for a new connection, if they are short."""
+        if len(self.sockets) >= self._adjustments.connection_limit - EVICT_AHEAD:
+            self.room.make_place(self._channels())
+
+    def _channels(self) -> list[Channel]:
+        return [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
 
     def _clean(self, now: float) -> None:
         """Have each server close what is idle, late or lingers too long."""
@@ -163,6 +208,8 @@ class Loop:
             if ready:
                 ready -= 1
                 self._answer(self._ready.popleft())
+            if self.room.is_short:
+                self.room.keep_bytes(self._channels)
 
     def _answer(self, channel: Channel) -> None:
         if not guarded("answering a request", self._answer_next, channel):
@@ -193,7 +240,7 @@ class Loop:
             self.sites.give_up()
             self._serve(float("inf"))
             return True
-        channels = [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
+        channels = self._channels()
         for channel in channels:
             if since >= GRACE and channel.silent_for(PATIENCE):
                 channel.will_close = True

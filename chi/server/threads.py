@@ -1,54 +1,58 @@
 """Threads for what would hold up the event loop: looking names up.
 
 Comes in: a function to call in a thread. Goes out: its result, to a function that the event loop calls.
+Each call has a thread of its own, so that a name whose server is silent delays no other.
 """
 
 from __future__ import annotations
 
+import collections
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from chi.bounds import MAX_THREADS
 from chi.guard import guarded
 
 
 class Threads:
-    """Threads for what would hold up the event loop; started when first needed."""
+    """Threads that end with what they were started for; at most `most` at once, and the rest waits."""
 
-    def __init__(self, count: int, wake: Callable[[], None]) -> None:
-        self._count = count
+    def __init__(self, wake: Callable[[], None], most: int = MAX_THREADS) -> None:
         self._wake = wake
-        self._threads = self._pending = 0
-        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._most = most
+        self._running = 0
+        self._jobs: collections.deque[Any] = collections.deque()
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def submit(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Have a thread call `work`, then the loop call `done` with its result, or its Exception."""
-        self._pending += 1
-        self._jobs.put((work, done))
-        if self._threads < min(self._pending, self._count):
-            try:
-                threading.Thread(target=self._run, daemon=True).start()
-                self._threads += 1
-            except RuntimeError as error:  # the system has no thread to give
-                if not self._threads:
-                    self._jobs.get()
-                    self._results.put((done, error))
+        self._jobs.append((work, done))
+        self._start()
 
     def deliver(self) -> None:
         """Call what waits for results; in the event loop."""
         while not self._results.empty():
             done, result = self._results.get()
-            self._pending -= 1
+            self._running -= 1
             guarded("taking what a thread found", done, result)
+            self._start()
 
-    def _run(self) -> None:
-        while True:
-            work, done = self._jobs.get()
+    def _start(self) -> None:
+        while self._jobs and self._running < self._most:
+            work, done = self._jobs.popleft()
+            self._running += 1
             try:
-                result = work()
-            except Exception as error:
-                result = error
-            self._results.put((done, result))
-            self._wake()
+                threading.Thread(target=self._run, args=(work, done), daemon=True).start()
+            except RuntimeError as error:  # the system has no thread to give
+                self._results.put((done, error))
+                self._wake()
+
+    def _run(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        try:
+            result = work()
+        except Exception as error:
+            result = error
+        self._results.put((done, result))
+        self._wake()

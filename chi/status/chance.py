@@ -104,4 +104,5 @@ def allowed(gap: Gap, rig: Rig) -> Allowed | None:
 
 def patience(interval: float) -> float:
     """Return how many shares must be overdue, for FALSE_ALARMS a year, if one takes so many seconds."""
+    interval = min(max(interval, 1e-3), YEAR)  # beyond these it makes no difference, but numbers overflow
     return max(LEAST, math.log(YEAR / (FALSE_ALARMS * interval)))

@@ -15,7 +15,7 @@ from chi.status.model import Pool, Status
 from chi.status.values import exact
 from chi.status.verdict import Verdict, to_json
 
-SPARK = 20  # bins of the last hour in a miner's plot
+SPARK = 20  # parts of the last hour in a miner's plot
 
 
 class Member(NamedTuple):
@@ -27,7 +27,7 @@ class Member(NamedTuple):
     age: float | None
     status: Status | None
     verdict: Verdict | None
-    history: History | None
+    history: History
 
 
 def fleet_json(members: Iterable[Member], now: float, epoch: float) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def miner_json(member: Member, now: float, epoch: float) -> dict[str, Any]:
     fans = member.status.fans if member.status else ()
     told["fans"] = [exact(fan.speed) for fan in fans if fan.speed is not None]
     told["pool"] = pool_in_use(member.status.pools) if member.status else None
-    told.update(last_hour(member.history, now, epoch))
+    told.update(last_hour(member.history, now))
     return told
 
 
@@ -71,23 +71,27 @@ def pool_in_use(pools: Iterable[Pool]) -> str | None:
     return used[0].url if used else None
 
 
-def last_hour(history: History | None, now: float, epoch: float) -> dict[str, Any]:
-    """Return the shares of the last hour, and its hashrate in SPARK means."""
-    samples = history.to_json(now, epoch, "1h")["samples"] if history else {}
+def last_hour(history: History, now: float) -> dict[str, Any]:
+    """Return the shares of the last hour, and its hashrate in SPARK means, the newest last."""
     told: dict[str, Any] = {}
     for name in ("accepted", "rejected"):
-        counts = [count for count in samples.get(f"shares_{name}", ()) if count is not None]
-        told[f"shares_{name}_hour"] = sum(counts) if counts else None
-    rates = samples.get("hashrate", [])
-    size = -(-len(rates) // SPARK) or 1
+        counts = known(history.hour(f"shares_{name}", now))
+        told[f"shares_{name}_hour"] = exact(sum(counts)) if counts else None
+    rates = history.hour("hashrate", now)
+    size = len(rates) // SPARK
     told["hashrate_hour"] = [mean(rates[start : start + size]) for start in range(0, len(rates), size)]
     return told
 
 
-def mean(values: Iterable[float | None]) -> float | None:
+def known(values: Iterable[float]) -> list[float]:
+    """Return those that are not NaN."""
+    return [value for value in values if value == value]
+
+
+def mean(values: Iterable[float]) -> float | None:
     """Return the mean of what is known, to four digits."""
-    known = [value for value in values if value is not None]
-    return exact(float(f"{sum(known) / len(known):.4g}")) if known else None
+    told = known(values)
+    return exact(float(f"{sum(told) / len(told):.4g}")) if told else None
 
 
 def totals(miners: list[dict[str, Any]]) -> dict[str, Any]:

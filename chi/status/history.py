@@ -12,6 +12,7 @@ from array import array
 from typing import Any, NamedTuple
 
 from chi.status.model import Rig, Status
+from chi.status.problems import LIMITS
 from chi.status.values import exact
 
 # What a sample has: attributes of Rig.
@@ -100,6 +101,15 @@ class Range:
             told[name] = [rounded(column[place]) for place in kept]
         return told
 
+    def latest(self, name: str, now: float) -> list[float]:
+        """Return a column as it is, NaN where nothing is known, from the oldest bin there can be to `now`."""
+        column, first = self._columns[name], int(now // self.interval) + 1 - self._most
+        if self._last is None:
+            return [math.nan] * self._most
+        before = self._last + 1 - len(column) - first  # bins that are not there yet
+        kept = column[max(0, -before) :]
+        return [*[math.nan] * min(max(0, before), self._most), *kept, *[math.nan] * self._most][: self._most]
+
     def hashing(self) -> list[float]:
         """Return the mean hashrate of each bin in which the miner hashed."""
         return [rate for rate in self._columns["hashrate"] if rate > 0]
@@ -155,15 +165,21 @@ class History:
         rates = sorted(self._ranges["24h"].hashing())
         return rates[len(rates) // 2] if len(rates) >= ENOUGH else None
 
+    def hour(self, name: str, now: float) -> list[float]:
+        """Return the last hour of one of BINNED, in bins of one length; NaN where nothing is known."""
+        return self._ranges["1h"].latest(name, now)
+
     def to_json(self, now: float, epoch: float, span: str = "") -> dict[str, Any]:
         """Return what /history.json says; `epoch` is what `now` is in seconds since 1970.
 
         A list for each attribute in SAMPLED and for `time`, all of one length; None where it is not known.
-        With a `span`, a key of RANGES, shares are those of each bin, and `power` is told as well.
+        With a `span`, a key of RANGES, shares are those of each bin, and `power` is told as well, and in
+        `limits` above which temperature the verdict takes a part for too hot.
         """
         if span:
             bins = self._ranges[span]
-            told = {"minutes": RANGES[span][0] // 60, "interval": bins.interval, "range": span}
+            minutes = RANGES[span][0] // 60 if self.minutes else 0
+            told = {"minutes": minutes, "interval": bins.interval, "range": span, "limits": LIMITS}
             return {"time": int(epoch), **told, "samples": bins.to_json(now, epoch)}
         samples: dict[str, list[float | None]] = {"time": [int(epoch - now + then) for then in self._times]}
         for name, column in self._columns.items():

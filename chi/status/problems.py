@@ -125,6 +125,14 @@ PROBLEMS = {
     "restarted": Kind("warn", "The miner has restarted.", stay=HOUR),
 }  # fmt: skip
 
+# Above which temperature (degrees Celsius) a part is too hot, by the attribute of the model that tells it.
+HOT = "too-hot/"
+LIMITS = {
+    f"{key.removeprefix(HOT)}_temperature": kind.limit
+    for key, kind in PROBLEMS.items()
+    if key.startswith(HOT)
+}
+
 MAX_PROBLEMS = 50  # that a verdict tells: more helps nobody, and a miner can make them up
 
 

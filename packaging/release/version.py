@@ -2,7 +2,7 @@
 """Set the version of a tree, wherever it is stated: `version.py 1.2.0`, before the commit that is tagged.
 
 Comes in: a version (PEP 440) and a tree. Goes out: chi/__init__.py, CHANGELOG.md, debian/changelog and the
-README's examples in that tree, of that version. The OpenWrt package, the man page and setup.py read
+docs' examples in that tree, of that version. The OpenWrt package, the man page and setup.py read
 chi/__init__.py.
 """
 
@@ -40,7 +40,7 @@ def set_version(tree: Path, version: str, when: datetime.datetime) -> None:
     if before == version:
         return
     replace(tree / "chi/__init__.py", f'"{before}"', f'"{version}"')
-    replace(tree / "README.md", f"chi {before}", f"chi {version}")
+    replace(tree / "docs/http-api.md", f"chi {before}", f"chi {version}")
     heading = "## [Unreleased]\n"
     replace(tree / "CHANGELOG.md", heading, f"{heading}\n## [{version}] - {when:%Y-%m-%d}\n")
     changelog = tree / "debian/changelog"

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from chi.access import Policy
-from chi.bounds import MAX_HELD, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.bounds import MAX_HELD, MAX_HELD_SIZE, MAX_JUDGED, MAX_JUDGED_SIZE, MAX_WAITING, PROBES
 from chi.miner import wire
 from chi.miner.asking import Miner
 from chi.miner.wire import Addresses
@@ -232,6 +232,22 @@ def test_max_age_gives_a_report_again(serve: Callable[..., Chi]) -> None:
         assert {chi.get("/summary").status for _ in range(5)} == {200}
         assert chi.get("/pools").status == 200
         assert miner.commands == ["summary", "pools"]
+
+
+def test_max_age_keeps_so_many_bytes(serve: Callable[..., Chi]) -> None:
+    """What --max-age keeps is bounded in bytes: the oldest reply goes first."""
+    large = envelope(STATS=[{"a": "b" * 100_000}])
+    with ScriptedMiner([large]) as miner:
+        chi = serve(miner.port, max_age=3600)
+        count = MAX_HELD_SIZE // (len(large) - 1)
+        for number in range(count + 1):
+            assert chi.get(f"/stats/{number}").status == 200
+        assert len(miner.requests) == count + 1
+        assert chi.get(f"/stats/{count}").status == 200  # kept
+        assert chi.get("/stats/1").status == 200  # kept
+        assert len(miner.requests) == count + 1
+        assert chi.get("/stats/0").status == 200
+        assert len(miner.requests) == count + 2
 
 
 def test_max_age_ends(serve: Callable[..., Chi]) -> None:

@@ -387,7 +387,7 @@ class Turns:
     def own(self, command: str = "version") -> None:
         """Ask of chi's own accord, and wait for the outcome."""
         from chi.errors import ChiError
-        from chi.miner.asking import Client, Parked
+        from chi.miner.questions import Client, Parked
         from chi.miner.wire import encode_request
 
         client = Client(self.now, 3600, b"", lambda: None, own=True)

@@ -122,7 +122,7 @@ def test_a_fault_ends_nothing(
 
 
 def test_a_fault_of_one_client_is_not_the_others(
-    chi: Chi, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    chi: Chi, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of those who share a reply, one whose scrape fails keeps nobody from it."""
     gate = threading.Event()
@@ -140,7 +140,7 @@ def test_a_fault_of_one_client_is_not_the_others(
     for thread in threads:
         thread.join(30)
     assert 200 in statuses
-    assert "RuntimeError: a fault" in capfd.readouterr().err
+    assert "RuntimeError: a fault" in caplog.text
     alive(chi, miner)
 
 
@@ -150,7 +150,7 @@ def test_an_exchange_lands_once(miner: ScriptedMiner) -> None:
     exchange = Exchange("x:1", b"{}", {}, lambda exchange, outcome: outcomes.append(outcome))
     exchange.connect([(socket.AF_INET, ("127.0.0.1", miner.port))])
     for _ in range(3):
-        exchange.finish(ChiError("timeout", seconds=1))
+        exchange.finish(ChiError("timeout", seconds=1, further=""))
     exchange.handle_error()
     exchange.close()
     assert [outcome.name for outcome in outcomes if isinstance(outcome, ChiError)] == ["timeout"]
@@ -178,7 +178,7 @@ def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch, serve: Serve)
 def test_a_fault_in_taking_what_a_thread_found(caplog: pytest.LogCaptureFixture) -> None:
     """What one result does wrong leaves the next one to be taken."""
     woken, taken = threading.Semaphore(0), []
-    threads = Threads(1, woken.release)
+    threads = Threads(woken.release)
     for done in (fault, taken.append):
         threads.submit(lambda: 1, done)
     for _ in range(2):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waitress.parser import HTTPRequestParser
 
-from chi.bounds import MAX_CHUNK_LINE, MAX_FIELDS, MAX_HEADER, MAX_METHOD
+from chi.bounds import MAX_BODY, MAX_FIELDS, MAX_FRAMING, MAX_HEADER, MAX_METHOD
 from chi.clock import CLOCK
 from chi.server.channels import Request, server_adjustments
 from chi.server.heads import LINE_ENDS, NOT_HTTP, Head, HeadError
@@ -278,11 +278,29 @@ def test_fields_within_the_bound_are_served(chi: Chi) -> None:
         assert wire.ask("GET /healthz", *["X-Field: y"] * MAX_FIELDS).status == 431
 
 
-@pytest.mark.parametrize("line", [b"1;" + b"a" * 2 * MAX_CHUNK_LINE, b"0\r\nX: " + b"a" * 2 * MAX_CHUNK_LINE])
-def test_lines_between_chunks_are_bounded(chi: Chi, line: bytes) -> None:
-    """A chunk's size, its extension and the trailer are short."""
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"1;" + b"a" * 2 * MAX_FRAMING,
+        b"0\r\nX: " + b"a" * 2 * MAX_FRAMING,
+        b"0" * 2 * MAX_FRAMING,
+        b"1\r\n \r\n" * MAX_FRAMING,
+    ],
+    ids=["extension", "trailer", "size", "many"],
+)
+def test_what_is_around_chunks_is_bounded(chi: Chi, chunks: bytes) -> None:
+    """Sizes of chunks, their extensions, the trailer, all of them together: a few kilobytes."""
     with Wire(chi.port) as wire:
-        wire.send(wire.head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + line)
+        wire.send(wire.head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + chunks)
         response = wire.read()
         assert response.status == 400
-        assert "A line between chunks has more than 1024 bytes" in response.message
+        assert "There are more than 4096 bytes around the data of chunks" in response.message
+
+
+def test_body_in_chunks_of_an_ordinary_size_is_taken(chi: Chi) -> None:
+    """A large body in chunks of 256 bytes is within all bounds."""
+    body = b'{"command":"summary"}'.ljust(MAX_BODY // 2)
+    chunks = b"".join(b"100\r\n%b\r\n" % body[at : at + 256] for at in range(0, len(body), 256))
+    with Wire(chi.port) as wire:
+        wire.send(wire.head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + chunks + b"0\r\n\r\n")
+        assert wire.read().status == 200

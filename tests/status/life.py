@@ -188,7 +188,9 @@ class Life:
 
     def state(self) -> str:
         """What it says that it does."""
-        return "mining" if self.speed() else "sleeping" if self.has("sleeping") else "starting"
+        if self.speed():
+            return "mining"
+        return "sleeping" if self.has("sleeping") else "fault" if self.has("stands") else "starting"
 
     def pool(self, place: int, pool: Pool, active: str) -> Pool:
         """A pool: the first is in use, or with its failover the second."""

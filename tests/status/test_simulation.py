@@ -49,7 +49,10 @@ HARMLESS = ("restart", "clock forward", "clock back", "small difficulty")
 UNTOLD = {  # what a firmware's shape cannot show
     "hot": lambda life: not any(each.chip_temperature for each in life.shape.chains),
     "fan": lambda life: not any(each.speed for each in life.shape.fans[:1]),
-    "errors": lambda life: None in (life.shape.rig.hardware_errors, life.shape.rig.difficulty_accepted),
+    "errors": lambda life: (
+        None in (life.shape.rig.hardware_errors, life.shape.rig.difficulty_accepted)
+        or life.rate < 1e9  # which has less than one result a second to be wrong
+    ),
     "stales": lambda life: life.shape.rig.shares_stale is None,
 }
 
@@ -77,7 +80,7 @@ def lives(days: float) -> list[Life]:
 
 def test_false_alarms() -> None:
     """Of miners that are well, whatever their pools, clocks and restarts do: nothing bad, in weeks."""
-    days = 1.0 if LIVES == 1 else 14.0
+    days = 0.5 if LIVES == 1 else 14.0
     alarms: Counter[str] = Counter()
     seconds = 0.0
     for life in lives(days):
@@ -96,20 +99,23 @@ def test_false_alarms() -> None:
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_misses(kind: str) -> None:
-    """What is wrong is told within the delay that is stated, and stays told until it ends."""
+    """What is wrong is told within the delay that is stated, and stays told until it ends.
+
+    Late is also a look at which it is not told in the time between.
+    """
     expected = FAULTS[kind]
-    for number in range(2 * LIVES):
+    for number in range(LIVES):
         rng = random.Random(f"{kind} {number}")
         firmware = rng.choice(FIRMWARES)
         interval = rng.choice([1.0, 10.0, 30.0, MINUTE])
-        life = Life(firmware, interval, number, faults=[Fault(kind, 6 * HOUR, 11 * HOUR)])
+        life = Life(firmware, interval, number, faults=[Fault(kind, 2 * HOUR, 5 * HOUR)])
         if UNTOLD.get(kind, lambda _: False)(life):
             continue
         delay = max(expected.seconds, expected.shares * interval)
         verdict, missed = None, 0
-        for now, status in life.looks(12 * HOUR):
+        for now, status in life.looks(6 * HOUR):
             verdict = judge(verdict, status, None, now)
-            if 6 * HOUR + delay < now < 11 * HOUR:
+            if 2 * HOUR + delay < now < 5 * HOUR:
                 missed += not {each.code for each in verdict.problems} & set(expected.codes)
         assert missed == 0, (kind, firmware, interval, number)
 

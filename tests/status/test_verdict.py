@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chi.status.chance import patience
+from chi.status.firmware.shares import share_interval
 from chi.status.history import History
 from chi.status.model import Chain, Device, Fan, Pool, Rig, RigError, Status
-from chi.status.problems import DAY, HOUR, MAX_PROBLEMS, MINUTE, PROBLEMS, Problem
+from chi.status.problems import DAY, HOUR, LIMITS, MAX_PROBLEMS, MINUTE, PROBLEMS, Problem
 from chi.status.verdict import Verdict, judge, to_json
 from tests.status.anything import damaged
 from tests.status.golden import FIRMWARES, NOW, normalise
@@ -650,6 +653,27 @@ def test_json() -> None:
             }
         ],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("interval", [0.0, 5e-324, 1e-300, 1e300, float("inf")])
+def test_patience_with_any_interval(interval: float) -> None:
+    """However often a share is said to be due, how long one may be overdue is a number."""
+    assert 0 < patience(interval) < 100
+
+
+@pytest.mark.parametrize(("utility", "uptime"), [(5e-324, 1.0), (0.0, 1e308), (1e-310, None)])
+def test_share_interval_is_a_number(utility: float, uptime: float | None) -> None:
+    """A share's interval that overflows is not told: JSON has no infinity."""
+    told = share_interval(Rig(uptime=uptime, shares_accepted=1000.0), (), (), utility)
+    assert told is None or math.isfinite(told)
+
+
+def test_limits_of_temperatures() -> None:
+    """What /history.json says in `limits` are those of the table, by fields of the model."""
+    assert {name.removesuffix("_temperature"): limit for name, limit in LIMITS.items()} == {
+        kind: PROBLEMS[f"too-hot/{kind}"].limit for kind in ("water", "chip", "board", "device")
+    }
+    assert set(LIMITS) - {"device_temperature"} <= {field.name for field in fields(Chain)}
 
 
 def test_a_verdict_by_hand() -> None:

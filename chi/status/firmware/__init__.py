@@ -78,7 +78,17 @@ def next_request(
     remembered: str = UNKNOWN,
     unwanted: Collection[str] = frozenset(),
 ) -> str | None:
-    """Return what to ask next, commands joined by + where the firmware joins; None when all is there.
+    """Return the first of next_requests(); None when all is there."""
+    return next(iter(next_requests(replies, refused, remembered, unwanted)), None)
+
+
+def next_requests(
+    replies: Replies,
+    refused: Collection[str] = frozenset(),
+    remembered: str = UNKNOWN,
+    unwanted: Collection[str] = frozenset(),
+) -> tuple[str, ...]:
+    """Return what to ask next, side by side; commands joined by + where the firmware joins.
 
     `replies` are those of this scrape so far (None for a command that failed), `refused` the joined requests
     that members() found refused, now or before, `remembered` the firmware of the scrape before, `unwanted`
@@ -88,11 +98,18 @@ def next_request(
     family = BY_NAME.get(known, cgminer.FAMILY)
     further = (command for command, called_for in family.further.items() if called_for(replies))
     wanted = (command for command in (*family.commands, *further) if command not in unwanted)
-    missing = [command for command in wanted if command not in replies]
+    missing = tuple(command for command in wanted if command not in replies)
     # Who refuses to join one request joins no other.
     if known in BY_NAME and family.joins and not refused:
-        return "+".join(missing) or None
-    return next(iter(missing), None)
+        return ("+".join(missing),) if missing else ()
+    # Who has not told yet what it is may hang up on a second connection.
+    is_told = known != UNKNOWN or bool(read_version(replies))
+    return missing if is_told and not family.one_at_a_time else missing[:1]
+
+
+def one_at_a_time(known: str) -> bool:
+    """Whether the firmware of that name hangs up on a second connection."""
+    return BY_NAME.get(known, cgminer.FAMILY).one_at_a_time
 
 
 def members(request: str, reply: Any) -> dict[str, Any] | None:

@@ -68,6 +68,7 @@ class Family(NamedTuple):
     Description of any reply, in small letters. `further` are commands that it is asked as well where the
     replies so far call for it. A family that `joins` takes several commands in one request. With
     `counts_in_pools` its summary is no place to count shares in. `algorithm` is what all of it compute.
+    One that is asked `one_at_a_time` hangs up on a second connection while it has one.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Family(NamedTuple):
     further: Mapping[str, Callable[[Replies], bool]] = {}
     counts_in_pools: bool = False
     algorithm: str | None = None
+    one_at_a_time: bool = False
 
 
 # Words for what a miner does, in small letters

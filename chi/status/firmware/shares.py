@@ -95,7 +95,7 @@ def share_interval(
     if asked is None or not algorithms:
         if shares < ENOUGH_SHARES:
             return None
-        return 60 / utility if utility else uptime / shares or None
+        return COUNT(60 / utility if utility else uptime / shares) or None
     if not rate:
         return None
     scrypt = 0 < rate * uptime < (rig.difficulty_accepted or 0) * 2.0**24

@@ -334,7 +334,35 @@ def test_dashboard_works(
     assert browser.text("banner") == ""
     assert "TH/" in browser.text("cards")
     assert browser.run("return document.querySelectorAll('#cards dd').length") >= 10
-    assert browser.run("return getComputedStyle(document.querySelector('main')).maxWidth") == "1200px"
+    assert browser.run("return getComputedStyle(document.querySelector('main')).display") == "grid"
+    assert (
+        len(
+            browser.run("return [...document.querySelectorAll('#chains .bar')].map((each) => each.ariaLabel)")
+        )
+        == 3
+    )
+    icon = browser.run("return document.querySelector('link[rel=icon]').href")
+    assert icon.startswith("data:image/svg+xml,")
+    before = browser.run("return document.querySelector('#hashrate figcaption span:last-child').textContent")
+    browser.run(
+        "const svg = document.querySelector('#hashrate svg'); svg.focus();"
+        "svg.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}))"
+    )
+    wait_for(
+        lambda: (
+            browser.run("return document.querySelector('#hashrate figcaption span:last-child').textContent")
+            != before
+        ),
+        "a value of the plot",
+    )
+    browser.run("document.querySelector('#ranges button:last-child').click()")
+    wait_for(
+        lambda: (
+            browser.run("return document.querySelector('#ranges [aria-pressed=true]').textContent") == "24 h"
+        ),
+        "24 h",
+    )
+    browser.run("document.querySelector('#ranges button').click()")
     browser.keep("light")
     assert "demo.worker1" not in browser.text("pools")
     browser.run("document.getElementById('users').click()")

@@ -117,6 +117,17 @@ class Serving:
         assert self.device.run("verdict").returncode != 0
         return f"4 of them: {status['verdict']['sentence']}"
 
+    def fleet(self) -> str:
+        """Sections miner: each below its name, and the sum is what LuCI's page is told."""
+        sections = "config miner 'near'\n\toption host '127.0.0.1'\n\nconfig miner 'far'\n\toption host '::1'"
+        record = self.init.start(f"\n\n{sections}")
+        with simulated_miner(), self.device.serve(record):
+            assert ask("/@near/version")[0] == 200
+            assert ask("/@far/version")[0] == 502
+            totals = json.loads(self.device.run("verdict").stdout)["totals"]
+        assert (totals["miners"], set(totals) >= {"answering", "earning"}) == (2, True), totals
+        return "2 miners"
+
     def everywhere(self) -> str:
         """With `*` every address, and a miner by its name."""
         named = "option api_host 'miner.lan'; list host 'rig.example.org'"

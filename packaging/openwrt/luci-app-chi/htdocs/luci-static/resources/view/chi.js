@@ -185,7 +185,7 @@ return view.extend({
 			_('The port to serve on, from 1024 up.')), whole(1024, 65535), '8080');
 
 		o = s.taboption('service', form.ListValue, 'log_level', _('Log level'),
-			_('Least level that is logged, to standard error'));
+			_('Lowest level to log, to standard error'));
 		[ 'debug', 'info', 'warning', 'error' ].forEach(level => o.value(level));
 		o.default = 'info';
 
@@ -201,13 +201,13 @@ return view.extend({
 		o.default = 'auto';
 
 		value(s.taboption('miner', form.Value, 'timeout', _('Timeout'),
-			_('Time from a request\'s arrival to its answer')), number(0.1, 3600), '4');
+			_('Answer each request within this time')), number(0.1, 3600), '4');
 
 		value(s.taboption('miner', form.Value, 'threads', _('Requests at once'),
-			_('Requests to the miner at once, and threads that check large replies')), whole(1, 64), '4');
+			_('Requests to the miner at once')), whole(1, 64), '4');
 
 		value(s.taboption('miner', form.Value, 'max_age', _('Greatest age'),
-			_('Give a report again for so long; 0 always asks the miner')), number(0, 3600), '0');
+			_('Cache reports for this many seconds; 0 always asks the miner')), number(0, 3600), '0');
 
 		flag(s.taboption('access', form.Flag, 'read_only', _('Only reports'),
 			_('1: only reports. 0: also what changes the miner, such as a restart or other pools, as far as the miner\'s API lets this host (--api-allow), for those who have the token of token_file.')), '1');
@@ -225,10 +225,10 @@ return view.extend({
 		o.default = [ 'private' ];
 
 		value(s.taboption('access', form.DynamicList, 'report', _('Further reports'),
-			_('Take this command of the miner for a report as well, may be given again')), word, 'temps');
+			_('Treat this command as a report as well, may be given again')), word, 'temps');
 
 		value(s.taboption('access', form.DynamicList, 'host', _('Further host names'),
-			_('Name by which clients may call this server, may be given again; * is any')), wordOrAny, 'rig.example.org');
+			_('Host name by which clients may address this server, may be given again; * is any')), wordOrAny, 'rig.example.org');
 
 		value(s.taboption('access', form.DynamicList, 'cors_origin', _('Web applications'),
 			_('Let pages of this origin, such as http://grafana.lan:3000, read reports, may be given again')), origin, 'http://grafana.lan:3000');
@@ -237,7 +237,7 @@ return view.extend({
 			_('Show the users of pools, often wallets, in /metrics and /status.json')), '0');
 
 		value(s.taboption('history', form.Value, 'history', _('Minutes'),
-			_('Keep so much for the plots of /dashboard, asking the miner every 15 s; 0 keeps nothing')), whole(0, 1440), '60');
+			_('Minutes of history to keep for the charts, asking the miner every 15 s; 0 keeps none')), whole(0, 1440), '60');
 
 		const miners = m.section(form.GridSection, 'miner', _('Several miners'),
 			_('One chi serves them all, each below its name. The host and the port above then have no use.'));

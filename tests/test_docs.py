@@ -1,4 +1,4 @@
-"""The README: its commands are run, its tables and the help text in it are compared with the code."""
+"""README and docs: their commands are run, their tables and the help text are compared with the code."""
 
 from __future__ import annotations
 
@@ -20,28 +20,35 @@ from chi.server.loop import OWN_PATHS
 from chi.settings import Settings
 from chi.status.history import MAX_SAMPLES, SAMPLE_INTERVAL, History
 from tests.conftest import Process
-from tests.miner.test_replies import REPAIRABLE
+from tests.miner.test_replies import REPAIRABLE, TAILS
 
 TREE = Path(__file__).parent.parent
-README = (TREE / "README.md").read_text(encoding="utf-8")
-NOT_RUN = ("make ", "pip ")  # what the tests are run by, and the package index
+PAGES = [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
+TEXTS = {path.relative_to(TREE).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+API, OPTIONS, DASHBOARD = (TEXTS[f"docs/{name}.md"] for name in ("http-api", "options", "dashboard"))
+# What the tests are run by, the package index, and what needs a network
+NOT_RUN = ("make ", "pip ", "chi-server --api_host", "chi-server --miner", "chi-server --scan",
+           "ccminer ", "cpuminer ")  # fmt: skip
 # In the output, what differs from run to run.
 VOLATILE = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=\"When\":)\s*\d+")
 
 
-def commands() -> list[tuple[str, str]]:
-    """Each command of the README's console blocks, with what it prints according to it."""
+def commands(text: str) -> list[tuple[str, str]]:
+    """Each command of a page's console blocks, with what it prints according to it."""
     found: list[tuple[str, str]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             found.append((command, output))
     return found
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="the README uses curl, which is not here")
-def test_the_commands_do_what_the_readme_shows(chi_server: Callable[..., Process], tmp_path: Path) -> None:
-    """Every command in the README runs, and prints what it shows."""
+@pytest.mark.skipif(not shutil.which("curl"), reason="the pages use curl, which is not here")
+@pytest.mark.parametrize("page", [name for name, text in TEXTS.items() if commands(text)])
+def test_the_commands_do_what_the_page_shows(
+    chi_server: Callable[..., Process], tmp_path: Path, page: str
+) -> None:
+    """Every command in the README and in docs/ runs, and prints what it shows."""
     shim = tmp_path / "chi-server"
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m chi "$@"\n')
     shim.chmod(0o755)
@@ -51,7 +58,7 @@ def test_the_commands_do_what_the_readme_shows(chi_server: Callable[..., Process
         "PYTHONPATH": str(Path(package.__file__).parent.parent),
     }
     process = chi_server("--demo", "-w", "0", "--listen", "127.0.0.1")
-    for command, expected in commands():
+    for command, expected in commands(TEXTS[page]):
         if command.startswith(NOT_RUN):
             continue
         if command.startswith("chi-server") and "--check" not in command:
@@ -71,7 +78,7 @@ def test_the_commands_do_what_the_readme_shows(chi_server: Callable[..., Process
     not (3, 10) <= sys.version_info < (3, 13), reason="argparse lays help out otherwise in this Python"
 )
 def test_the_options_are_those_of_the_help() -> None:
-    """The README has the text of --help, word for word."""
+    """docs/options.md has the text of --help, word for word."""
     done = subprocess.run(
         [sys.executable, "-m", "chi", "--help"],
         env={**os.environ, "COLUMNS": "80"},
@@ -79,19 +86,19 @@ def test_the_options_are_those_of_the_help() -> None:
         text=True,
         timeout=30,
     )
-    assert f"```\n{done.stdout}```" in README
+    assert f"```\n{done.stdout}```" in OPTIONS
 
 
 def test_every_status_is_told() -> None:
-    """The README's table has each status that chi gives."""
-    told = {int(status) for status in re.findall(r"\| (\d\d\d)\b", README)}
+    """The table has each status that chi gives."""
+    told = {int(status) for status in re.findall(r"\| (\d\d\d)\b", API)}
     assert {status for status, _ in ERRORS.values()} - {500} <= told
 
 
 def test_every_repair_is_told() -> None:
-    """The README lists each repair that chi makes."""
-    names = {name for _, _, repairs in REPAIRABLE.values() for name in repairs}
-    (listed,) = re.findall(r"Repairs are these, and no others: (.*?)\. ", README, re.DOTALL)
+    """The list has each repair that chi makes."""
+    names = {name for _, _, repairs in (*REPAIRABLE.values(), *TAILS.values()) for name in repairs}
+    (listed,) = re.findall(r"Repairs are these, and no others: (.*?)\. ", API, re.DOTALL)
     assert set(re.findall(r"`([a-z0-9-]+)`", listed)) - {"null"} == names
 
 
@@ -107,17 +114,46 @@ def test_the_samples_are_told_as_they_are() -> None:
     ]
     for text in texts:
         assert re.search(rf"every {interval:g} s\b|every {interval:g} seconds\b", text)
-    assert f"one small request each {interval:g} s," in README
+    assert f"one small request each {interval:g} s," in API
     minutes = most * interval / 60
     longest = History(1440).interval
-    told = README.replace("\n", " ")
+    told = API.replace("\n", " ")
     assert f"Of more than {minutes:g} minutes there are {most} samples, so they are further apart" in told
     assert f"further apart, up to {longest:g} s" in told
     (poll,) = re.findall(r"const POLL = ([0-9]+);", (TREE / "chi/dashboard.html").read_text(encoding="utf-8"))
-    assert f"It looks every {poll} s while somebody sees it" in README
+    assert f"It looks every {poll} s while somebody sees it" in DASHBOARD
 
 
 def test_every_own_path_is_told() -> None:
-    """The README's table of URLs has chi's own paths."""
+    """The table of URLs has chi's own paths."""
     for path in OWN_PATHS - {"/favicon.ico", "/manifest.webmanifest", "/robots.txt"}:
-        assert f"`GET {path}`" in README
+        assert f"`GET {path}`" in API
+
+
+def test_every_room_is_in_the_architecture() -> None:
+    """docs/architecture.md names each file of chi/ with what it is for, and no file that is not there."""
+    table = re.findall(r"^\| `([\w/]+\.py)` \| \S", TEXTS["docs/architecture.md"], re.MULTILINE)
+    rooms = [path for path in sorted((TREE / "chi").rglob("*.py")) if path.name != "__init__.py"]
+    assert {path.relative_to(TREE / "chi").as_posix() for path in rooms} == {
+        name for name in table if not name.endswith("__init__.py")
+    }
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page: str) -> None:
+    """Each link to a file of the tree names one that is there, and each anchor a heading of it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
+        name, _, anchor = target.partition("#")
+        if "://" in name:
+            continue
+        path = ((TREE / page).parent / name).resolve() if name else TREE / page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in slugs
+
+
+def test_the_readme_is_short() -> None:
+    """The README is for users who have a minute."""
+    assert TEXTS["README.md"].count("\n") <= 220
