@@ -1,4 +1,4 @@
-"""The real check_http of monitoring-plugins, and the local check, with the lines of packaging/monitoring/checks.md."""
+"""The real check_http, and the local check for checkmk, with the lines of packaging/monitoring/checks.md."""
 
 from __future__ import annotations
 
