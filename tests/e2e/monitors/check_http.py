@@ -1,4 +1,4 @@
-"""The real check_http of monitoring-plugins, with the options of packaging/monitoring/checks.md."""
+"""The real check_http, and the local check for checkmk, with the lines of packaging/monitoring/checks.md."""
 
 from __future__ import annotations
 
@@ -36,11 +36,22 @@ def check(stage: Stage, line: str, *more: str) -> tuple[int, str]:
 LINES = re.findall(r"^    (check_http .*)", (PACKAGING / "checks.md").read_text(encoding="utf-8"), re.M)
 
 
+def local_check(stage: Stage) -> str:
+    """What the local check for checkmk's agent prints."""
+    text = (PACKAGING / "checks.md").read_text(encoding="utf-8")
+    script = "\n".join(
+        line[4:] for line in text[text.index("    #!/bin/sh") :].splitlines() if line.startswith("    ")
+    )
+    script = script.replace("http://miner.lan:8080", stage.url)
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 def test_well(stage: Stage) -> None:
     """A miner that earns."""
     assert len(LINES) == 2
     for line in LINES:
         wait_until(lambda line=line: check(stage, line)[0] == OK, f"{line} is OK", 60)
+    assert local_check(stage) == "0 miner - answers\n"
 
 
 def test_asleep(stage: Stage) -> None:
@@ -56,12 +67,16 @@ def test_miner_down(stage: Stage) -> None:
     assert status == CRITICAL
     assert "refuses connections. Is it running" in said
     assert check(stage, LINES[1])[0] == CRITICAL
+    assert re.fullmatch(
+        r"2 miner - HTTP/1.1 503 The miner's API .* refuses connections.*\n", local_check(stage)
+    )
 
 
 def test_chi_down(stage: Stage) -> None:
     """Nobody answers."""
     stage.stop_chi()
     assert [check(stage, line)[0] for line in LINES] == [CRITICAL, CRITICAL]
+    assert re.fullmatch(r"2 miner - curl: .*\n", local_check(stage))
 
 
 def test_private(tmp_path: Path) -> None:

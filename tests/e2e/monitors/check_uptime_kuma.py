@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
     not (KUMA.is_dir() and shutil.which("node")),
     reason="Uptime Kuma is not installed (KUMA=the folder of npm install)",
 )
-ROW = re.compile(r"^\| ([^|]+) \| HTTP\(s\)( - Json Query)? \| `([^`]+)` \| (.*) \|$", re.M)
+ROW = re.compile(r"^\| ([^|]+) \| HTTP\(s\)( - Json Query| - Keyword)? \| `([^`]+)` \| (.*) \|$", re.M)
 
 
 def monitors(url: str) -> list[dict[str, Any]]:
@@ -33,11 +33,17 @@ def monitors(url: str) -> list[dict[str, Any]]:
     ):
         if "fleet" in name:
             continue
-        monitor = {"name": name, "type": "http", "url": where.replace("http://miner.lan:8080", url)}
+        monitor: dict[str, Any] = {
+            "name": name,
+            "type": "http",
+            "url": where.replace("http://miner.lan:8080", url),
+        }
         if query:
-            expression = re.search(r"JSON query: `([^`]+)`", settings)
-            assert expression, settings
-            monitor |= {"type": "json-query", "jsonPath": expression[1], "expectedValue": "true"}
+            told = re.search(r"(?:JSON query|keyword): `([^`]+)`", settings)
+            assert told, settings
+            keyword = {"type": "keyword", "keyword": told[1], "accepted_statuscodes": ["200-299", "503"]}
+            json_query = {"type": "json-query", "jsonPath": told[1], "expectedValue": "true"}
+            monitor |= json_query if query == " - Json Query" else keyword
         if "healthz" not in where:
             monitor |= {"authMethod": "basic", "basic_auth_user": "any", "basic_auth_pass": TOKEN}
         found.append(monitor)
@@ -156,7 +162,7 @@ def test_miner_down(kuma: Kuma, stage: Stage) -> None:
     """All but chi itself; the message says why."""
     stage.stop_miner()
     kuma.becomes(*OF_THE_MINER)
-    assert "503" in kuma.beats["the miner answers"]["msg"]
+    assert "refuses connections. Is it running" in kuma.beats["the miner answers"]["msg"]
 
 
 def test_chi_down(kuma: Kuma, stage: Stage) -> None:
