@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 import pollers
+from fleet import fleet
 
 import chi as package
 from chi.app import Settings
@@ -522,6 +523,7 @@ def main():
         turns(miner)
         start(miner, 15 if scale == 1 else 3)
         memory(miner, 20_000 // scale, 100_000 // scale)
+    fleet(row, 60 // scale)
 
 
 if __name__ == "__main__":
