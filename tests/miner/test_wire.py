@@ -18,7 +18,7 @@ from waitress import wasyncore
 
 from chi.bounds import MAX_REPLY
 from chi.errors import ChiError
-from chi.miner.replies import Made, Reply, read_json, read_reply
+from chi.miner.replies import Made, Reply, read_json
 from chi.miner.wire import Exchange
 from chi.server import listening
 from tests.client import Wire
