@@ -1,4 +1,4 @@
-"""The Bottle application, whole: every route and what it answers.
+"""The Bottle application: every route and its handler.
 
 Comes in: a WSGI request with a Client (`chi.client`) and the undecoded path (`chi.path`). Goes out: a
 response, or Parked while it waits for the miner; the event loop then runs the handler again, with the reply
@@ -24,7 +24,7 @@ from chi.miner.asking import Miner
 from chi.miner.replies import BOM, ENCODER, Reply, indent, parse_json
 from chi.miner.wire import encode_request
 from chi.monitor import Found, Monitor
-from chi.pages import FAVICON, MANIFEST, confirmation, page, read_page
+from chi.pages import FAVICON, MANIFEST, confirmation, static_page
 from chi.responses import JSON_HEADERS, answer, envelope, method_error, moved, respond
 from chi.settings import Settings
 from chi.sites import Site, Sites, split_path
@@ -283,8 +283,8 @@ class Handlers:
         if bottle.request.environ["chi.respelt"]:  # what the page reads is beside its own path
             site = bottle.request.environ["chi.site"]
             return moved((site.path if site else "") + "/dashboard")
-        body, allowed = read_page("dashboard.html" if bottle.request.environ["chi.site"] else "fleet.html")
-        return page(body, 200, allowed)
+        environ = bottle.request.environ
+        return static_page("dashboard.html" if environ["chi.site"] else "fleet.html", environ)
 
     def favicon(self) -> bottle.HTTPResponse:
         """GET /favicon.ico: for tabs and bookmarks; browsers need not ask again today."""

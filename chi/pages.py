@@ -1,4 +1,4 @@
-"""chi's HTML pages as responses: the dashboard and the confirmation of a privileged command; and its icon.
+"""chi's HTML pages as responses: the dashboard, the confirmation of a privileged command, and the icon.
 
 A page can be in no frame and can do only what its Content-Security-Policy says. Nothing here asks the miner.
 """
@@ -10,7 +10,7 @@ import functools
 import html
 import os
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import bottle
 
@@ -84,9 +84,44 @@ def confirmation(members: dict[str, Any], base: str) -> bottle.HTTPResponse:
     return page(text.encode("utf-8", "replace"), 403, "form-action 'self'")
 
 
+class StaticPage(NamedTuple):
+    """A page that is the same for everybody: its file, the same compressed, its policy, its tag."""
+
+    body: bytes
+    compressed: bytes  # empty without zlib, which small devices leave out
+    allowed: str
+    tag: str
+
+
+def static_page(name: str, environ: dict[str, Any]) -> bottle.HTTPResponse:
+    """A page of a file, compressed for who takes that; 304 for who has it."""
+    body, compressed, allowed, tag = read_page(name)
+    zipped = bool(compressed) and takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    tag = f'"{tag}-gzip"' if zipped else f'"{tag}"'
+    response = page(compressed if zipped else body, 200, allowed)
+    known = {value.strip().removeprefix("W/") for value in environ.get("HTTP_IF_NONE_MATCH", "").split(",")}
+    if tag in known or "*" in known:
+        response.status, response.body = 304, b""
+    elif zipped:
+        response.set_header("Content-Encoding", "gzip")
+    response.set_header("Cache-Control", "no-cache")  # it is kept, and asked for again by its tag
+    response.set_header("ETag", tag)
+    response.set_header("Vary", "Accept-Encoding")
+    return response
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header takes gzip (RFC 9110, 12.5.3)."""
+    weights: dict[str, bool] = {}
+    for part in accepted.lower().split(","):
+        coding, _, weight = part.partition(";")
+        weights[coding.strip()] = not re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight)
+    return weights.get("gzip", weights.get("*", False))
+
+
 @functools.cache
-def read_page(name: str) -> tuple[bytes, str]:
-    """Return a page's file and its policy: what is in the file may run and ask chi, and no more."""
+def read_page(name: str) -> StaticPage:
+    """Return a page's file with its policy: what is in the file may run and ask chi, and no more."""
     import hashlib  # here, as most who start chi never open the page
 
     with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:
@@ -102,4 +137,14 @@ def read_page(name: str) -> tuple[bytes, str]:
         (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), body, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(inside).digest()).decode()
         sources.append(f"{tag}-src 'sha256-{digest}'")
-    return body, "; ".join(sources)
+    return StaticPage(body, compress(body), "; ".join(sources), hashlib.sha256(body).hexdigest()[:16])
+
+
+def compress(body: bytes) -> bytes:
+    """Return a body as gzip; empty where zlib is not there."""
+    try:
+        import zlib
+    except ImportError:
+        return b""
+    compressor = zlib.compressobj(9, wbits=31)
+    return compressor.compress(body) + compressor.flush()

@@ -327,7 +327,6 @@ BAD_BODIES = {
     "control character": b'{"command":"a\n"}',
     "invalid UTF-8": b'{"command":"a","parameter":"\xff"}',
     "surrogate in UTF-8": b'{"command":"a","parameter":"\xed\xa0\x80"}',
-    "byte order mark": b'\xef\xbb\xbf{"command":"summary"}',
     "UTF-16": '{"command":"summary"}'.encode("utf-16"),
     "nested": nested(MAX_DEPTH + 1),
     "nested 30,000 levels": nested(30_000),
@@ -800,7 +799,7 @@ def test_pipelined_request_waits_for_the_one_before(chi: Chi, miner: ScriptedMin
 
 def test_slow_reader_gets_all_and_holds_nobody_up(chi: Chi, miner: ScriptedMiner) -> None:
     """A slow reader's pipelined large replies come whole, in order, and others are served meanwhile."""
-    miner.script = lambda request: [envelope(ECHO=json.loads(request)["command"] * 1_000_000)]
+    miner.script = lambda request: [envelope(ECHO=json.loads(request)["command"] * 400_000)]
     with Wire(chi.port, buffer=4096) as wire:
         wire.send(b"".join(wire.head(f"GET /{name} HTTP/1.1") for name in "abc"))
         wire.send(wire.head("GET /healthz HTTP/1.1") + wire.head("GET /d HTTP/1.1"))
@@ -809,9 +808,9 @@ def test_slow_reader_gets_all_and_holds_nobody_up(chi: Chi, miner: ScriptedMiner
             assert chi.get("/healthz").status == 200
             assert chi.get(f"/{number % 10}").status == 200
         for name in "abc":
-            assert wire.read().json["ECHO"] == name * 1_000_000
+            assert wire.read().json["ECHO"] == name * 400_000
         assert wire.read().message == "chi is alive"
-        assert wire.read().json["ECHO"] == "d" * 1_000_000
+        assert wire.read().json["ECHO"] == "d" * 400_000
 
 
 def test_client_that_goes_in_the_middle_harms_nobody(chi: Chi, miner: ScriptedMiner) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from chi import pages
 from chi.access import search_domains
 from chi.places import place
 from tests.client import Wire
@@ -224,3 +227,58 @@ def test_search_domains(tmp_path: Path, text: str, domains: list[str]) -> None:
     path.write_bytes(text.encode("latin-1"))
     assert search_domains(str(path)) == domains
     assert search_domains(str(tmp_path / "nowhere")) == []
+
+
+# --- The page, kept and compressed ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "accepted", ["gzip", "gzip, deflate, br", "br;q=1, GZIP;q=0.5", "*", "deflate,*;q=0.1"]
+)
+def test_page_is_compressed_for_who_takes_it(chi: Chi, accepted: str) -> None:
+    """The same page in fewer bytes."""
+    plain = chi.get("/dashboard")
+    response = chi.get("/dashboard", Accept_Encoding=accepted)
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(response.body) == plain.body
+    assert len(response.body) < len(plain.body) / 2
+    assert response.headers["Content-Security-Policy"] == plain.headers["Content-Security-Policy"]
+    assert response.headers["ETag"] != plain.headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    "accepted", ["", "identity", "br", "gzip;q=0", "gzip; q=0.0, *", "x-gzipped", "*;q=0"]
+)
+def test_page_is_plain_for_who_does_not(chi: Chi, accepted: str) -> None:
+    """And says that this depends on the header."""
+    response = chi.get("/dashboard", Accept_Encoding=accepted)
+    assert "Content-Encoding" not in response.headers
+    assert response.body.startswith(b"<!DOCTYPE html>")
+    assert response.headers["Vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize("accepted", ["identity", "gzip"])
+def test_page_that_is_known_is_not_sent_again(chi: Chi, accepted: str) -> None:
+    """By its tag, also as caches weaken it; another tag gets the page."""
+    first = chi.get("/dashboard", Accept_Encoding=accepted)
+    assert first.headers["Cache-Control"] == "no-cache"
+    tag = first.headers["ETag"]
+    for known in (tag, f"W/{tag}", f'"a", {tag}', "*"):
+        again = chi.get("/dashboard", Accept_Encoding=accepted, If_None_Match=known)
+        assert (again.status, again.body) == (304, b"")
+        assert again.headers["ETag"] == tag
+        assert "Content-Encoding" not in again.headers
+    for other in ('"a"', tag.strip('"'), ""):
+        assert chi.get("/dashboard", Accept_Encoding=accepted, If_None_Match=other).status == 200
+
+
+def test_page_without_zlib(chi: Chi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python has no zlib, as on small devices, the page is sent as it is."""
+    monkeypatch.setitem(sys.modules, "zlib", None)
+    pages.read_page.cache_clear()
+    try:
+        response = chi.get("/dashboard", Accept_Encoding="gzip")
+        assert response.status == 200
+        assert "Content-Encoding" not in response.headers
+    finally:
+        pages.read_page.cache_clear()
