@@ -98,7 +98,7 @@ def test_every_status_is_told() -> None:
 def test_every_repair_is_told() -> None:
     """The list has each repair that chi makes."""
     names = {name for _, _, repairs in (*REPAIRABLE.values(), *TAILS.values()) for name in repairs}
-    (listed,) = re.findall(r"Repairs are these, and no others: (.*?)\. ", API, re.DOTALL)
+    (listed,) = re.findall(r"chi makes these repairs and no others: (.*?)\. ", API, re.DOTALL)
     assert set(re.findall(r"`([a-z0-9-]+)`", listed)) - {"null"} == names
 
 
@@ -114,14 +114,14 @@ def test_the_samples_are_told_as_they_are() -> None:
     ]
     for text in texts:
         assert re.search(rf"every {interval:g} s\b|every {interval:g} seconds\b", text)
-    assert f"one small request each {interval:g} s," in API
+    assert f"one small request every {interval:g} s " in API
     minutes = most * interval / 60
     longest = History(1440).interval
     told = API.replace("\n", " ")
-    assert f"Of more than {minutes:g} minutes there are {most} samples, so they are further apart" in told
-    assert f"further apart, up to {longest:g} s" in told
+    assert f"A history of more than {minutes:g} minutes has {most} samples, further apart" in told
+    assert f"further apart: up to {longest:g} s" in told
     (poll,) = re.findall(r"const POLL = ([0-9]+);", (TREE / "chi/dashboard.html").read_text(encoding="utf-8"))
-    assert f"It looks every {poll} s while somebody sees it" in DASHBOARD
+    assert f"It updates every {poll} s while it is visible" in DASHBOARD
 
 
 def test_every_own_path_is_told() -> None:

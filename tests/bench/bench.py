@@ -23,6 +23,7 @@ import time
 
 import pollers
 from cpu import cpu
+from fleet import fleet
 from pollers import count, exchange
 from running import ENVIRONMENT, HERE, NGINX, bare, chi, child, ended, nginx, peer, say, simulated_miner
 from table import MIB, at_least, at_most, mebibytes, milliseconds, row
@@ -282,6 +283,7 @@ def main():
         turns(miner)
         start(miner, 15 if scale == 1 else 3)
         memory(miner, 20_000 // scale, 100_000 // scale)
+    fleet(row, 60 // scale)
 
 
 if __name__ == "__main__":
