@@ -12,6 +12,7 @@ All of this runs in the event loop's thread: there are no locks.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -135,7 +136,9 @@ class Miner:
             guarded("asking the miner", self._send, question, now)
         while self._spent:
             self._spent.pop().close()
-        return TICK if self._open else IDLE
+        if self._open:
+            return TICK
+        return IDLE if self._dialect.is_silent else math.inf  # a knock may be due
 
     def _watch(self, question: Question, exchange: Conversation, now: float) -> None:
         """End an exchange that has taken too long, or is complete without saying so."""
