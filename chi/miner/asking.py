@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from chi.bounds import MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.bounds import MAX_JUDGED_SIZE, MAX_WAITING, NAME_AGE, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
 from chi.guard import guarded
@@ -78,6 +78,7 @@ class Miner:
         self._gone = False
         self._resolving: list[Conversation] = []
         self._addresses: Addresses = []
+        self._look_up_at = 0.0  # when to look the name up again
         try:
             self._addresses = look_up(settings.api_host, settings.api_port, socket.AI_NUMERICHOST)
             self._literal = True
@@ -306,12 +307,22 @@ class Miner:
         self._exchanges.append(exchange)
         self._share.free -= 1
         if self._addresses:
+            if not self._literal and now >= self._look_up_at:  # beside it: no request waits for that
+                self._look_up(self._looked_up_again)
             exchange.connect(self._addresses)
             return
         self._resolving.append(exchange)
         if len(self._resolving) == 1:
-            host, port = self._settings.api_host, self._settings.api_port
-            self._submit(lambda: look_up(host, port), self._looked_up)
+            self._look_up(self._looked_up)
+
+    def _look_up(self, done: Callable[[Any], None]) -> None:
+        self._look_up_at = self._clock.now() + NAME_AGE
+        host, port = self._settings.api_host, self._settings.api_port
+        self._submit(lambda: look_up(host, port), done)
+
+    def _looked_up_again(self, result: Addresses | Exception) -> None:
+        if not isinstance(result, Exception):  # else those known are used on
+            self._addresses = result
 
     def _looked_up(self, result: Addresses | Exception) -> None:
         waiting, self._resolving = self._resolving, []
