@@ -49,7 +49,7 @@ lint: .venv-newest/.ready ## ruff, mypy and the layering
 	.venv-newest/bin/mypy
 	.venv-newest/bin/lint-imports
 
-bench: .venv-wheel/.ready ## what chi costs, against a bare bottle + waitress application (about 3 minutes)
+bench: .venv-wheel/.ready ## what chi costs, against a bare bottle + waitress application (about 5 minutes)
 	.venv-wheel/bin/python tests/bench/bench.py
 
 deb: ## the Debian package, built in a trixie system, in dist/ (as root)

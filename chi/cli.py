@@ -85,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
     parser.add_argument(
         "--record", metavar="FOLDER", default=argparse.SUPPRESS,
-        help="Save the miner's replies in a new folder for a bug report, without data that identifies the owner",
+        help="Save the miner's replies in a new folder for a bug report, without identifying data",
     )  # fmt: skip
     parser.add_argument(
         "--scan", metavar="NETWORK[,NETWORK...]", default=argparse.SUPPRESS,

@@ -111,7 +111,7 @@ class Settings:
     )  # fmt: skip
     cors_origin: tuple[str, ...] = option(
         "--cors-origin", (), metavar="ORIGIN", type=origin, action="append",
-        help="Allow web pages of this origin, such as http://grafana.lan:3000, to read reports; may be repeated",
+        help="Allow pages of this origin, such as http://grafana.lan:3000, to read reports; may be repeated",
     )  # fmt: skip
     metrics_pool_user: bool = option(
         "--metrics-pool-user", False, action="store_true",

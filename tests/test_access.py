@@ -782,7 +782,7 @@ CONTRADICTIONS = {
     "--private": "--private requires --token-file",
     "--private --read-only": "--private requires --token-file",
     "--read-only --token-file TOKEN": "--token-file with --read-only requires --private",
-    "--private --token-file TOKEN --cors-origin http://a.lan": "--cors-origin cannot be combined with --private",
+    "--private --token-file TOKEN --cors-origin http://a.lan": "--cors-origin cannot be combined",
     "--token-file ": "argument --token-file: it is empty",
     "--host ": "argument --host: '' is not a single name",
     "--host http://miner.lan": "argument --host: 'http://miner.lan' is not a single name",

@@ -18,7 +18,7 @@ from waitress import wasyncore
 
 from chi.bounds import MAX_REPLY
 from chi.errors import ChiError
-from chi.miner.replies import Reply, read_reply
+from chi.miner.replies import Made, Reply, read_json
 from chi.miner.wire import Exchange
 from chi.server import listening
 from tests.client import Wire
@@ -977,11 +977,11 @@ def test_looks_at_a_large_reply_that_drips_are_bounded(
     """Whether a reply is complete is looked at after each pause, up to four times its greatest length."""
     looked: list[int] = []
 
-    def look(data: bytes) -> Reply:
+    def look(data: bytes, made: Made | None) -> Reply:
         looked.append(len(data))
-        return read_reply(data)
+        return read_json(data, made)
 
-    monkeypatch.setattr("chi.miner.wire.read_reply", look)
+    monkeypatch.setattr("chi.miner.wire.read_json", look)
     monkeypatch.setattr("chi.miner.asking.QUIET", 0.0)
     chi = serve(miner.port, timeout=3)
     miner.script = [b"[" + b" " * 400_000, 0.2, *drip(b" " * 1000, pause=0.002), HOLD]

@@ -231,7 +231,7 @@ return view.extend({
 			_('Host name by which clients may address this server; * allows any; may be repeated')), wordOrAny, 'rig.example.org');
 
 		value(s.taboption('access', form.DynamicList, 'cors_origin', _('Web applications'),
-			_('Allow web pages of this origin, such as http://grafana.lan:3000, to read reports; may be repeated')), origin, 'http://grafana.lan:3000');
+			_('Allow pages of this origin, such as http://grafana.lan:3000, to read reports; may be repeated')), origin, 'http://grafana.lan:3000');
 
 		flag(s.taboption('access', form.Flag, 'metrics_pool_user', _('Show users of pools'),
 			_('Include pool users, often wallets, in /metrics and /status.json')), '0');
