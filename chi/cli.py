@@ -1,7 +1,7 @@
 """chi-server: reads the command line, builds all parts and connects them.
 
-Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve now, 2 for bad
-options.
+Comes in: arguments. Goes out: an exit status: 0 after a clean stop, 1 if it cannot serve now, 2 for bad
+options. SIGTERM and SIGINT stop the loop; SIGHUP reads --miners again.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("chi")
 
-WAIT = 5  # seconds between two looks at a port that another has
+WAIT = 5  # seconds between two attempts to use a port that another program has
 
 
-# Why chi may not be able to listen: what to do, and the exit status. What no later start mends is a wrong
-# option, which a service is not started with again.
+# Why chi may be unable to listen: a hint and the exit status. 2 (a wrong option) if a later start would fail
+# as well; then systemd does not restart the service.
 LOW_PORT = (
-    ". A port below 1024 needs CAP_NET_BIND_SERVICE: take --http_port 8080, or give that to the service by a "
+    ". A port below 1024 needs CAP_NET_BIND_SERVICE: use --http_port 8080, or add it to the service with a "
     "drop-in (port-80.conf in chi's examples)"
 )
 CANNOT_SERVE = {
     errno.EACCES: (LOW_PORT, 2),
     errno.EPERM: (LOW_PORT, 2),
-    errno.EADDRINUSE: (". Another program listens there: ss -ltnp 'sport = :{port}' names it", 1),
-    errno.EADDRNOTAVAIL: (". No interface has that address, or not yet", 1),
+    errno.EADDRINUSE: (". Another program uses it; ss -ltnp 'sport = :{port}' shows which", 1),
+    errno.EADDRNOTAVAIL: (". No interface has that address yet", 1),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
+    """argparse with one-line error messages."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -80,24 +80,24 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(*names, dest=field.name, default=argparse.SUPPRESS, **keywords)
     for name, text in (
         ("demo", "Serve a simulated miner"),
-        ("check", "Ask the miner, say what is there, and exit: 0 if it answers, 1 if not"),
+        ("check", "Ask the miner, print what it answers, and exit: with 0 if it answers, with 1 if not"),
     ):
         parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
     parser.add_argument(
         "--record", metavar="FOLDER", default=argparse.SUPPRESS,
-        help="Save the miner's replies in a new folder, for bug reports: without what tells who owns it",
+        help="Save the miner's replies in a new folder for a bug report, without identifying data",
     )  # fmt: skip
     parser.add_argument(
         "--scan", metavar="NETWORK[,NETWORK...]", default=argparse.SUPPRESS,
-        help="Look for miners in private networks, such as 192.168.1.0/24, and print lines for --miners",
+        help="Find miners in private networks, such as 192.168.1.0/24, and print lines for --miners",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
 def suggestion(parser: argparse.ArgumentParser, unknown: str) -> str:
-    """Return which option may have been meant, in words; empty if none is near."""
-    import difflib  # here, as only who has misspelt needs it
+    """Return a hint at a similar option; empty if there is none."""
+    import difflib  # here, as it is needed only after a misspelt option
     import re
 
     options = re.findall(r"--[a-z_-]+", parser.format_usage())
@@ -106,7 +106,7 @@ def suggestion(parser: argparse.ArgumentParser, unknown: str) -> str:
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
-    """Return what the parsed command line says; ValueError says what is wrong with it."""
+    """Return the settings of a parsed command line; ValueError says what is wrong with it."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Settings):
         value: Any = getattr(arguments, field.name, field.default)
@@ -118,7 +118,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 
 def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings, Policy]:
-    """Return what the command line says; SystemExit 2 where it is wrong."""
+    """Return the parsed command line; SystemExit 2 if it is wrong."""
     parser = make_parser()
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -131,7 +131,7 @@ def configure(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings,
     if hasattr(arguments, "scan"):
         check_networks(parser, arguments.scan)
     if hasattr(arguments, "demo") and names_root(arguments):
-        parser.error("--demo serves a miner of its own: --api_host and --api_port have no use beside it")
+        parser.error("--demo serves its own miner and cannot be combined with --api_host or --api_port")
     for contradicts, why in CONTRADICTIONS:
         if contradicts(settings):
             parser.error(why)
@@ -190,18 +190,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         remember_demo(loop, demo)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
-    if settings.miners or settings.service:  # else it ends chi, as the terminal's end does
+    if settings.miners or settings.service:  # otherwise it ends chi, as when the terminal closes
         signal.signal(signal.SIGHUP, lambda *_: loop.reload())
     announce(loop)
     log.info("%s gets %s", policy.audience, policy.exposure)
-    gc.freeze()  # what exists now stays: spare the collector its looking at it
+    gc.freeze()  # objects that exist now stay: the garbage collector skips them
     loop.run()
     log.info("stopped")
     return 0
 
 
 def check(settings: Settings, policy: Policy, at_root: bool) -> int:
-    """Ask the miner, or each of a fleet, and say what is there; return the exit status."""
+    """Ask the miner, or each one of a fleet, and print what it answers; return the exit status."""
     from chi import oneshot, scanning  # here, as most who start chi never ask for them
 
     threads, places = Threads(lambda: None), places_at_start(settings)
@@ -225,7 +225,7 @@ def announce(loop: Loop) -> None:
 
 
 def own_address() -> str:
-    """Return this host's address in the LAN, 127.0.0.1 if it has none. Nothing is sent."""
+    """Return this host's address in the LAN, or 127.0.0.1. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             sock.connect(("192.0.2.1", 9))  # TEST-NET-1: it only chooses the route
@@ -237,8 +237,8 @@ def own_address() -> str:
 def find_sockets(settings: Settings) -> list[socket.socket]:
     """Return the sockets to serve on; OSError.
 
-    A service waits for a port that another has, and says so once: procd would start it again every few
-    seconds, with a line each time. systemd, which sets $NOTIFY_SOCKET, is told by an end, as a person is.
+    A service waits for a port that another program uses, and logs it once: procd would restart it every few
+    seconds, with a line each time. Under systemd, which sets $NOTIFY_SOCKET, and in a terminal chi exits.
     """
     waits = settings.service and "NOTIFY_SOCKET" not in os.environ
     said = False
@@ -249,7 +249,9 @@ def find_sockets(settings: Settings) -> list[socket.socket]:
             if error.errno != errno.EADDRINUSE or not waits:
                 raise
             if not said:
-                log.error("cannot serve on %s: %s; chi waits for it", settings.serving_on, error.strerror)
+                log.error(
+                    "cannot serve on %s: %s; chi waits until it is free", settings.serving_on, error.strerror
+                )
             said = True
         time.sleep(WAIT)
 
@@ -261,7 +263,7 @@ def build(
     clock: Clock = CLOCK,
     at_root: bool = False,
 ) -> Loop:
-    """Return the event loop with everything that it carries."""
+    """Return the event loop with all its parts."""
     loop = Loop(settings, Notifier(os.environ), clock)
     connections = min(MAX_MINER_CONNECTIONS, take_descriptors() // 8) if settings.is_fleet else 0
     sites = Sites(
@@ -278,7 +280,9 @@ def start_demo(settings: Settings) -> DemoMiner:
         from chi.demo import DemoMiner
         from chi.demo_text import TextMiner
     except ModuleNotFoundError:
-        raise SystemExit("chi-server: error: --demo: this package is without the simulated miner") from None
+        raise SystemExit(
+            "chi-server: error: --demo: this package does not include the simulated miner"
+        ) from None
 
     demo = TextMiner() if settings.protocol == "text" else DemoMiner()
     demo.start()

@@ -1,6 +1,6 @@
 """Everything that can go wrong: ChiError, and the table of error names, HTTP statuses and messages.
 
-The name is what logs and counters show, the status and the message are what a client gets.
+Logs and counters use the name; a client gets the status and the message.
 """
 
 from __future__ import annotations
@@ -16,65 +16,74 @@ ERRORS = {
         400,
         'The body is not a request of the API, such as {{"command":"gpu","parameter":"0"}}: {why}.',
     ),
-    "bad-range": (400, "There is no range {range} of the history: it is one of {ranges}, or left out."),
+    "bad-range": (400, "Unknown range {range}. Use one of {ranges}, or omit it."),
     "misplaced": (
         400,
         "A command goes into the path, as in /pools or /gpu/0, or into the body of POST /; not into {where}.",
     ),
     "unexpected-body": (
         400,
-        "A request in the path has no body. Send the API's own request to / or leave the body out.",
+        "A command in the path must not have a body. Send the API's own request to /, or omit the body.",
     ),
-    "bad-text-request": (400, "The miner speaks the text protocol, and cannot be sent this: {why}."),
+    "bad-text-request": (400, "The miner speaks the text protocol, which cannot carry this request: {why}."),
     "token": (
         401,
-        "This needs the token: as Authorization: Bearer <token>, or as password (Basic) of any user.",
+        "This requires the token: as Authorization: Bearer <token>, or as the password (Basic) of any user.",
     ),
     "read-only": (403, "{command} may change the miner, and chi serves only reports ({option})."),
-    "cross-site": (403, "This was sent by a page of {origin}, not of {host}."),
-    "confirm": (403, "{command} may change the miner. A browser has to POST it, which its user confirms."),
+    "cross-site": (403, "The request was sent by a page of {origin}, not of {host}."),
+    "confirm": (
+        403,
+        "{command} may change the miner. In a browser, the user must confirm it (POST).",
+    ),
     "method": (405, "Only {allow} can be used here."),
     "request-too-large": (
         413,
-        "The request has {size} bytes as the API reads it, of {limit} that it can read.",
+        "The request has {size} bytes in the API's form. The API reads at most {limit}.",
     ),
-    "no-miner": (404, "This chi serves several miners, each below its name: {names}."),
-    "unknown-miner": (404, "No miner of this chi is called {miner}."),
-    "miner-gone": (503, "This miner has been taken off the list of those that chi serves."),
+    "no-miner": (404, "This server has several miners, each below its name: {names}."),
+    "unknown-miner": (404, "No miner is named {miner}."),
+    "miner-gone": (503, "This miner was removed from the list of miners."),
     "host": (
         421,
-        "{host} is no name of this server, as far as it knows. If it is: chi-server --host {bare}",
+        "{host} is not a known name of this server. If it is one: chi-server --host {bare}",
     ),
-    "internal": (500, "A fault in chi, described in its log."),
+    "internal": (500, "Internal error. The log of chi has the details."),
     "refused": (
         502,
-        "The miner's API at {miner} refuses connections. Is it running, with its API on (--api-listen)?",
+        "The miner's API at {miner} refuses connections. Is it running, with its API enabled (--api-listen)?",
     ),
     "unreachable": (502, "The miner's API at {miner} cannot be reached: {why}."),
     "unknown-host": (502, "The name of the miner's host {miner} cannot be looked up: {why}."),
     "closed": (
         502,
-        "The miner at {miner} closed the connection without an answer. A miner does so when this host is "
-        "not in its api-allow list (cpuminer, ccminer: --api-bind), or when it speaks only the text protocol "
-        "and chi does not know it (--protocol text).",
+        "The miner at {miner} closed the connection without a reply. A miner does so if this host is "
+        "not in its api-allow list (cpuminer, ccminer: --api-bind), or if it speaks only the text protocol "
+        "and chi has not detected that (--protocol text).",
     ),
     "empty": (502, "The miner sent an empty reply: it may speak only the text protocol (cpuminer, ccminer)."),
     "text-protocol": (502, "The miner's reply, in the text protocol, cannot be read: {why}."),
-    "no-summary": (502, "The miner gives no summary of itself: {why}."),
-    "not-json": (502, "The miner's reply is not JSON, and no repair is known: {why}."),
+    "no-summary": (502, "The miner does not report a summary: {why}."),
+    "not-json": (502, "The miner's reply is not JSON and cannot be repaired: {why}."),
     "cut-off": (502, "The miner's reply was cut off after {size} bytes."),
     "too-deep": (502, "The miner's reply is nested more than {limit} levels deep."),
     "reply-too-large": (502, "The miner's reply is larger than {limit} bytes."),
-    "pretty-too-large": (502, "Indented, the reply is larger than {limit} bytes. Ask without ?pretty."),
-    "busy": (503, "Too many requests already wait for the miner. Try again in a moment."),
-    "hung": (503, "The miner has not answered for {seconds:.0f} s and others wait already. Try again later."),
-    "not-sent": (503, "Others were before this request for {seconds:g} s; it was not sent to the miner."),
+    "pretty-too-large": (502, "The indented reply is larger than {limit} bytes. Omit ?pretty."),
+    "busy": (503, "Too many requests are waiting for the miner. Try again later."),
+    "hung": (
+        503,
+        "The miner has not answered for {seconds:.0f} s, and others are waiting. Try again later.",
+    ),
+    "not-sent": (
+        503,
+        "Other requests kept the miner busy for {seconds:g} s. This request was not sent to it.",
+    ),
     "on-its-way": (
         503,
-        "The miner is slow: its status is on its way, for {seconds:.0f} s so far. Try again in a moment.",
+        "The miner is slow: chi has been reading its status for {seconds:.0f} s. Try again in a moment.",
     ),
     "not-ready": (503, "{why}"),
-    "stopping": (503, "chi is stopping; the request was given up."),
+    "stopping": (503, "chi is stopping. The request was abandoned."),
     "timeout": (504, "The miner did not answer within {seconds:g} s.{further}"),
     "connect-timeout": (
         504,
@@ -86,22 +95,22 @@ ERRORS = {
     ),
 }
 TIMEOUTS = frozenset({"timeout", "connect-timeout", "name-timeout"})
-# These tell of the miner, not of its reply: it cannot be talked to.
+# The miner cannot be reached or does not answer.
 MINER_DOWN = TIMEOUTS | {"refused", "unreachable", "unknown-host", "closed"}
-# What can come of a request to the miner.
+# Errors that a request to the miner can end with.
 OF_THE_MINER = frozenset(name for name, (status, _) in ERRORS.items() if status in (502, 504))
-# These tell that a client may not have what it asked for.
+# The request was denied.
 DENIALS = frozenset({"token", "read-only", "cross-site", "confirm", "host"})
 
 
 class ChiError(Exception):
-    """A request that gets no reply of the miner's: `name` (a key of ERRORS), HTTP `status` and message."""
+    """An error response: `name` (a key of ERRORS), HTTP `status` and message."""
 
     def __init__(self, name: str, headers: Sequence[tuple[str, str]] = (), **values: object) -> None:
         self.name = name
         self.status, message = ERRORS[name]
         self.headers = headers or ([("Retry-After", "1")] if self.status == 503 else [])
-        self.page: Any = None  # a bottle.HTTPResponse, where a person gets more than the message
+        self.page: Any = None  # a bottle.HTTPResponse with a page, if a browser gets more than the message
         super().__init__(message.format(**values))
 
 

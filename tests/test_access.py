@@ -47,8 +47,10 @@ from tests.scripted import HEALTHY, ScriptedMiner
 TOKEN = "correct-horse-battery-staple"
 MOZILLA = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 ONLY_REPORTS = "{} may change the miner, and chi serves only reports (--read-only)."
-NEEDS_TOKEN = "This needs the token: as Authorization: Bearer <token>, or as password (Basic) of any user."
-CONFIRM = "{} may change the miner. A browser has to POST it, which its user confirms."
+NEEDS_TOKEN = (
+    "This requires the token: as Authorization: Bearer <token>, or as the password (Basic) of any user."
+)
+CONFIRM = "{} may change the miner. In a browser, the user must confirm it (POST)."
 
 
 @pytest.fixture
@@ -335,8 +337,8 @@ def test_other_host_is_refused(chi: Chi, miner: ScriptedMiner, host: str, start:
 def test_refused_host_is_told_what_to_set(chi: Chi, miner: ScriptedMiner) -> None:
     """The message has the whole option, ready to be copied, without the port."""
     expected = (
-        '"miner.example.net:8080" is no name of this server, as far as it knows. '
-        "If it is: chi-server --host miner.example.net"
+        '"miner.example.net:8080" is not a known name of this server. '
+        "If it is one: chi-server --host miner.example.net"
     )
     assert_denied(miner, ask(chi, "GET /", host="Miner.Example.net:8080".lower()), 421, expected)
 
@@ -413,7 +415,7 @@ def test_machine_without_a_name_has_no_empty_name(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(socket, "gethostname", lambda: "")
     policy = Policy(Settings())
     policy.learn_name("")
-    with pytest.raises(ChiError, match="is no name of this server"):
+    with pytest.raises(ChiError, match="is not a known name of this server"):
         policy.admit({"HTTP_HOST": host, "REQUEST_URI": "/", "PATH_INFO": "/"})
 
 
@@ -785,10 +787,10 @@ def test_token_file_that_will_do(tmp_path: Path, content: str, mode: int) -> Non
 # --- Contradictions -------------------------------------------------------------------------------
 
 CONTRADICTIONS = {
-    "--private": "--private needs --token-file",
-    "--private --read-only": "--private needs --token-file",
-    "--read-only --token-file TOKEN": "--token-file has no use beside --read-only",
-    "--private --token-file TOKEN --cors-origin http://a.lan": "--cors-origin has no use beside --private",
+    "--private": "--private requires --token-file",
+    "--private --read-only": "--private requires --token-file",
+    "--read-only --token-file TOKEN": "--token-file with --read-only requires --private",
+    "--private --token-file TOKEN --cors-origin http://a.lan": "--cors-origin cannot be combined",
     "--token-file ": "argument --token-file: it is empty",
     "--host ": "argument --host: '' is not a single name",
     "--host http://miner.lan": "argument --host: 'http://miner.lan' is not a single name",
@@ -807,8 +809,8 @@ CONTRADICTIONS = {
     "--cors-origin http://a@b": "argument --cors-origin: 'http://a@b' is not an origin",
     "--cors-origin ftp://grafana.lan": "argument --cors-origin: 'ftp://grafana.lan' is not an origin",
     "--read-onl": "unrecognized arguments: --read-onl",
-    "--demo --api_host 192.0.2.1": "--demo serves a miner of its own",
-    "--demo -p 4029": "--demo serves a miner of its own",
+    "--demo --api_host 192.0.2.1": "--demo serves its own miner",
+    "--demo -p 4029": "--demo serves its own miner",
 }
 
 
@@ -1168,7 +1170,8 @@ def test_post_of_another_site(chi: Chi, miner: ScriptedMiner, host: str, origin:
         response = ask(chi, start, f"Origin: {origin}", host=host, body=body)
         assert response.status == 403
         assert (
-            response.message == f"This was sent by a page of {json.dumps(origin)}, not of {json.dumps(host)}."
+            response.message
+            == f"The request was sent by a page of {json.dumps(origin)}, not of {json.dumps(host)}."
         )
     assert miner.requests == []
 
@@ -1197,7 +1200,7 @@ def test_other_signs_of_another_site(chi: Chi, miner: ScriptedMiner, fields: lis
     for start in ("POST /quit", "POST /summary"):
         response = ask(chi, start, *fields, host="127.0.0.1")
         assert response.status == 403
-        assert response.message.startswith("This was sent by a page of ")
+        assert response.message.startswith("The request was sent by a page of ")
     assert miner.requests == []
 
 
@@ -1506,7 +1509,7 @@ def test_browsers_hold_for_every_command(chi: Chi, miner: ScriptedMiner, no_erro
     """In open mode no page of another site runs a command: not by GET, not by POST, in whatever form."""
 
     def cross_site(judged: str) -> str:
-        return 'This was sent by a page of "http://evil.example", not of "127.0.0.1".'
+        return 'The request was sent by a page of "http://evil.example", not of "127.0.0.1".'
 
     attacks = []
     evil = ["Origin: http://evil.example", f"User-Agent: {MOZILLA}"]

@@ -322,13 +322,13 @@ def test_an_address_of_another_machine_is_named() -> None:
     """It may come with an interface later: status 1, and one line that says so."""
     done = run("--listen", "192.0.2.1", "-w", "0")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"chi-server: error: [^\n]*192\.0\.2\.1[^\n]*or not yet\n", done.stderr)
+    assert re.fullmatch(r"chi-server: error: [^\n]*192\.0\.2\.1[^\n]*that address yet\n", done.stderr)
 
 
 def test_demo_where_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenWrt's package has no simulated miner: --demo says so in a line."""
     monkeypatch.setitem(sys.modules, "chi.demo", None)
-    with pytest.raises(SystemExit, match="--demo: this package is without the simulated miner"):
+    with pytest.raises(SystemExit, match="--demo: this package does not include the simulated miner"):
         cli.main(["--demo"])
 
 
@@ -351,7 +351,9 @@ def test_service_waits_for_its_port(
         assert sock.getsockname()[1] == settings.http_port
     assert waits == [cli.WAIT] * 3
     (line,) = caplog.messages
-    assert line == f"cannot serve on {settings.serving_on}: Address already in use; chi waits for it"
+    assert (
+        line == f"cannot serve on {settings.serving_on}: Address already in use; chi waits until it is free"
+    )
 
 
 @pytest.mark.parametrize(("service", "notify"), [(False, False), (True, True)])

@@ -28,7 +28,7 @@ TEXTS = {path.relative_to(TREE).as_posix(): path.read_text(encoding="utf-8") for
 API, OPTIONS, DASHBOARD = (TEXTS[f"docs/{name}.md"] for name in ("http-api", "options", "dashboard"))
 # What the tests are run by, the package index, and what needs a network
 NOT_RUN = ("make ", "pip ", "chi-server --api_host", "chi-server --miner", "chi-server --scan",
-           "ccminer ", "cpuminer ")  # fmt: skip
+           "chi-server -p", "ccminer ", "cpuminer ")  # fmt: skip
 # In the output, what differs from run to run.
 VOLATILE = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=\"When\":)\s*\d+")
 

@@ -88,7 +88,7 @@ def test_odd_names(serve: Serve, path: str, method: str) -> None:
                 response = client.ask(f"{method} {path}")
                 assert response.status == 404
                 if method != "HEAD":
-                    assert "No miner of this chi is called" in response.message
+                    assert "No miner is named" in response.message
         assert root.requests == []
 
 
@@ -129,7 +129,7 @@ def test_the_root_of_a_fleet(two: tuple[Chi, ScriptedMiner, ScriptedMiner]) -> N
                          ("/history.json", "GET")):  # fmt: skip
         response = chi.request(path, method)
         assert (response.status, response.message) == (
-            404, "This chi serves several miners, each below its name: /@a/, /@b/."
+            404, "This server has several miners, each below its name: /@a/, /@b/."
         )  # fmt: skip
     assert chi.request("/", "POST", b'{"command":"coin"}').status == 404
     assert b"<title>" in chi.get("/dashboard").body

@@ -94,7 +94,7 @@ def test_a_reload(serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
         reload(chi, caplog, "3 miners: 1 came, 1 went, 1 moved")
         for name in ("goes", "moves"):
             response = waiting[name].result()
-            assert (response.status, "taken off the list" in response.message) == (503, True)
+            assert (response.status, "was removed from the list" in response.message) == (503, True)
         assert chi.get("/@moves/summary").json == {"who": "three"}
         assert chi.get("/@comes/summary").json == {"who": "three"}
         assert chi.get("/@goes/summary").status == 404
@@ -208,5 +208,5 @@ def test_the_line_for_systemd(serve: Serve) -> None:
         sites: Sites = chi.loop.sites
         assert sites.condition == "1 of 2 miners answer"
         assert sites.description == "2 miners below /@NAME/"
-        with pytest.raises(ChiError, match='No miner of this chi is called "c"'):
+        with pytest.raises(ChiError, match='No miner is named "c"'):
             sites.find("c")

@@ -82,7 +82,7 @@ def learn(chi: Chi, miner: ScriptedMiner, slow: Slow) -> None:
     response = client.result()
     assert response.status == 503
     assert response.headers["Retry-After"] == "1"
-    assert "is on its way, for 4 s so far" in response.message
+    assert "has been reading its status for 4 s" in response.message
     slow.takes(chi, 2)
     known(chi, 0.0)
 
@@ -164,7 +164,7 @@ def test_an_old_status_is_not_given(serve: Serve, miner: ScriptedMiner, clock: S
     client = began(chi, miner)
     slow.takes(chi)
     chi.advance(4.0 - COMMAND)
-    assert "is on its way, for 4 s so far" in client.result().message
+    assert "has been reading its status for 4 s" in client.result().message
 
 
 def test_a_scrape_ends(serve: Serve, miner: ScriptedMiner, clock: StillClock) -> None:

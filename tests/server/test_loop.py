@@ -370,10 +370,10 @@ def test_each_change_of_the_miner_is_one_line(launch: Callable[..., Process], mi
         ([HEALTHY], "INFO miner .* answers"),
         ([HOLD], "WARNING The miner did not answer within 0.5 s.*"),
         ([HEALTHY], "INFO miner .* answers"),
-        ([], "WARNING The miner at .* closed the connection without an answer.*"),
+        ([], "WARNING The miner at .* closed the connection without a reply.*"),
         ([b"no JSON\0"], "INFO miner .* answers"),  # after a fashion
         ([HEALTHY], ""),
-        ([RESET], "WARNING The miner at .* closed the connection without an answer.*"),
+        ([RESET], "WARNING The miner at .* closed the connection without a reply.*"),
     ]
     for script, _ in stages:
         miner.script = script

@@ -1319,11 +1319,11 @@ def test_opened_while_the_miner_is_down_and_nothing_is_known(
     ("steps", "words"),
     [
         ([HOLD], "The miner did not answer within 0.3 s"),
-        ([], "closed the connection without an answer"),
-        ([b"cgminer has crashed\0"], "gives no summary of itself"),
+        ([], "closed the connection without a reply"),
+        ([b"cgminer has crashed\0"], "does not report a summary"),
         (
             [b'{"STATUS":[{"STATUS":"E","Code":23,"Msg":"Invalid JSON"}],"id":1}\0'],
-            "gives no summary of itself",
+            "does not report a summary",
         ),
     ],
 )

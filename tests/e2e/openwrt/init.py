@@ -167,9 +167,9 @@ class Init:
         ):
             command = self.start(lines).command
             assert [word for word in command if word.startswith("--allow")] == wanted, command
-        self._refused("option open '1'", "read_only 1 and open 1 contradict each other")
+        self._refused("option open '1'", "read_only 1 and open 1 cannot be combined")
         both = "option read_only '0'; option open '1'; option token_file '/etc/passwd'"
-        self._refused(both, "open 1 and token_file contradict each other")
+        self._refused(both, "open 1 and token_file cannot be combined")
         return "9 configurations"
 
     def miners(self) -> str:

@@ -167,7 +167,7 @@ class Serving:
         record = self.init.start("")
         with socket.create_server(("192.168.1.1", 8080)) as taken:
             service = self.device.serve(record)
-            service.logged("Address already in use; chi waits for it\n")
+            service.logged("Address already in use; chi waits until it is free\n")
             time.sleep(6)  # another look, of which nothing is told
             taken.close()
         with service, simulated_miner():

@@ -185,7 +185,7 @@ return view.extend({
 			_('The port to serve on, from 1024 up.')), whole(1024, 65535), '8080');
 
 		o = s.taboption('service', form.ListValue, 'log_level', _('Log level'),
-			_('Lowest level to log, to standard error'));
+			_('Minimum level of messages to log to standard error'));
 		[ 'debug', 'info', 'warning', 'error' ].forEach(level => o.value(level));
 		o.default = 'info';
 
@@ -196,15 +196,15 @@ return view.extend({
 			_('Port used by API server')), whole(1, 65535), '4028');
 
 		o = s.taboption('miner', form.ListValue, 'protocol', _('Protocol'),
-			_('What the miner speaks: cpuminer, ccminer and their forks speak only text'));
+			_('Protocol of the miner\'s API; cpuminer, ccminer and their forks use text'));
 		[ 'auto', 'json', 'text' ].forEach(protocol => o.value(protocol));
 		o.default = 'auto';
 
 		value(s.taboption('miner', form.Value, 'timeout', _('Timeout'),
-			_('Answer each request within this time')), number(0.1, 3600), '4');
+			_('Time limit for answering a request')), number(0.1, 3600), '4');
 
 		value(s.taboption('miner', form.Value, 'threads', _('Requests at once'),
-			_('Requests to the miner at once')), whole(1, 64), '4');
+			_('Maximum number of concurrent requests to the miner')), whole(1, 64), '4');
 
 		value(s.taboption('miner', form.Value, 'max_age', _('Greatest age'),
 			_('Cache reports for this many seconds; 0 always asks the miner')), number(0, 3600), '0');
@@ -225,19 +225,19 @@ return view.extend({
 		o.default = [ 'private' ];
 
 		value(s.taboption('access', form.DynamicList, 'report', _('Further reports'),
-			_('Treat this command as a report as well, may be given again')), word, 'temps');
+			_('Treat this command as a report; may be repeated')), word, 'temps');
 
 		value(s.taboption('access', form.DynamicList, 'host', _('Further host names'),
-			_('Host name by which clients may address this server, may be given again; * is any')), wordOrAny, 'rig.example.org');
+			_('Host name by which clients may address this server; * allows any; may be repeated')), wordOrAny, 'rig.example.org');
 
 		value(s.taboption('access', form.DynamicList, 'cors_origin', _('Web applications'),
-			_('Let pages of this origin, such as http://grafana.lan:3000, read reports, may be given again')), origin, 'http://grafana.lan:3000');
+			_('Allow pages of this origin, such as http://grafana.lan:3000, to read reports; may be repeated')), origin, 'http://grafana.lan:3000');
 
 		flag(s.taboption('access', form.Flag, 'metrics_pool_user', _('Show users of pools'),
-			_('Show the users of pools, often wallets, in /metrics and /status.json')), '0');
+			_('Include pool users, often wallets, in /metrics and /status.json')), '0');
 
 		value(s.taboption('history', form.Value, 'history', _('Minutes'),
-			_('Minutes of history to keep for the charts, asking the miner every 15 s; 0 keeps none')), whole(0, 1440), '60');
+			_('Minutes of history to keep for the charts; chi asks the miner every 15 s; 0 disables it')), whole(0, 1440), '60');
 
 		const miners = m.section(form.GridSection, 'miner', _('Several miners'),
 			_('One chi serves them all, each below its name. The host and the port above then have no use.'));
