@@ -159,16 +159,13 @@ def names_root(arguments: argparse.Namespace) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run chi-server; return its exit status."""
     arguments, settings, policy = configure(argv)
-    logging.basicConfig(
-        format="%(levelname)s %(message)s", level=settings.log_level.upper(), handlers=[StandardError()]
-    )
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
+    start_logging(settings)
     demo = start_demo(settings) if hasattr(arguments, "demo") else None
     if demo:
         settings = dataclasses.replace(settings, api_host=demo.address[0], api_port=demo.address[1])
+    at_root = bool(demo) or names_root(arguments)
     if hasattr(arguments, "check"):
-        return check(settings, policy, at_root=bool(demo) or names_root(arguments))
+        return check(settings, policy, at_root)
     if hasattr(arguments, "scan"):
         from chi import scanning
 
@@ -185,9 +182,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         why = f"{error.strerror}{hint.format(port=settings.http_port)}"
         print(f"chi-server: error: cannot serve on {settings.serving_on}: {why}", file=sys.stderr)
         return status
-    loop = build(settings, policy, listening, at_root=bool(demo) or names_root(arguments))
+    loop = build(settings, policy, listening, at_root=at_root)
     if demo and settings.history and settings.protocol != "text":
         remember_demo(loop, demo)
+    serve(loop, settings, policy)
+    return 0
+
+
+def start_logging(settings: Settings) -> None:
+    """Log to standard error, which may be slow to take it."""
+    logging.basicConfig(
+        format="%(levelname)s %(message)s", level=settings.log_level.upper(), handlers=[StandardError()]
+    )
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    access_log.setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
+
+
+def serve(loop: Loop, settings: Settings, policy: Policy) -> None:
+    """Run the loop until a signal ends it."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     if settings.miners or settings.service:  # otherwise it ends chi, as when the terminal closes
@@ -197,7 +209,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.freeze()  # objects that exist now stay: the garbage collector skips them
     loop.run()
     log.info("stopped")
-    return 0
 
 
 def check(settings: Settings, policy: Policy, at_root: bool) -> int:

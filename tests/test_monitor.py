@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from chi import __version__, app
+from chi import __version__, requests
 from chi.bounds import MAX_REPLY
 from chi.clock import Clock
 from chi.errors import DENIALS
@@ -465,7 +465,7 @@ def test_change_of_firmware(chi: Chi, miner: ScriptedMiner, before: str, after: 
 def test_scrape_timeout(header: str | None, seconds: float) -> None:
     """Half a second less than Prometheus waits, half where it hardly waits; none where it does not say."""
     environ = {} if header is None else {"HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS": header}
-    assert app.scrape_timeout(environ) == seconds
+    assert requests.scrape_timeout(environ) == seconds
 
 
 @pytest.mark.parametrize(

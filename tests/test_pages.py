@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from chi import app
+from chi import app, requests
 from chi.bounds import PROBES
 from chi.errors import ChiError
 from chi.monitor import FIRST_SAMPLE
@@ -576,8 +576,8 @@ AGES = [
 @pytest.mark.parametrize(("control", "age"), AGES)
 def test_accepted_age(control: str, age: float) -> None:
     """Cache-Control: max-age, in whole seconds; anything else wants a fresh status."""
-    assert app.accepted_age({"HTTP_CACHE_CONTROL": control}) == age
-    assert app.accepted_age({}) == 0
+    assert requests.accepted_age({"HTTP_CACHE_CONTROL": control}) == age
+    assert requests.accepted_age({}) == 0
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chi.app import read_body
 from chi.bounds import MAX_DEPTH, MAX_PRETTY
 from chi.errors import ChiError
 from chi.miner.replies import REPAIRS, STRING_REPAIRS, STRUCTURE_REPAIRS, Reply, read_reply
+from chi.requests import read_body
 from tests.scripted import CAPTURES
 
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
@@ -673,7 +673,7 @@ def test_wide_is_not_deep() -> None:
 
 SMALL_STACK = """
 import itertools, threading
-from chi.app import read_body
+from chi.requests import read_body
 from chi.errors import ChiError
 from chi.miner.replies import read_reply
 from tests.miner.test_replies import NESTINGS
