@@ -9,7 +9,7 @@ PACKAGE = setup.py pyproject.toml $(wildcard README.md $(shell find chi -name "*
 # bottle 0.12 imports cgi, which Python 3.13 no longer has: there, the oldest that can run is 0.13.0.
 OLDEST_BOTTLE = $(shell $(PYTHON) -c 'import sys; print("0.12.23" if sys.version_info < (3, 13) else "0.13.0")')
 OLDEST = bottle==$(OLDEST_BOTTLE) waitress==2.1.2
-# What goes through bottle and waitress, and how many tests run at once
+# Tests that use bottle and waitress; number of tests at once
 TOUCHES = tests/server tests/test_app.py tests/test_access.py
 JOBS ?= 2
 
@@ -20,10 +20,10 @@ JOBS ?= 2
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1	/p' Makefile | expand -t 16
 
-demo: .venv/.ready ## serve the simulated miner at http://localhost:8080/ (PORT=8081 for another port)
+demo: .venv/.ready ## serve a simulated miner; open http://localhost:8080/dashboard (PORT=8081 for another port)
 	.venv/bin/chi-server --demo --http_port $(PORT)
 
-test: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready lint ## linters, all tests, the wheel; what touches bottle and waitress also with the oldest
+test: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready lint ## linters, all tests, the wheel; what touches bottle and waitress also with the oldest versions
 	$(MAKE) --no-print-directory suite
 
 # The tests alone, without the linters.
@@ -33,7 +33,7 @@ suite: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready
 	@echo "== oldest dependencies, for what touches them: $(OLDEST) (bottle 0.12 runs up to Python 3.12)"
 	.venv-oldest/bin/python -m pytest -n $(JOBS) -m "not wheel" $(TOUCHES)
 
-test-busy: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready ## the tests alone, three times, beside four busy loops
+test-busy: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready ## the tests alone, three times, with four busy loops running
 	for _ in 1 2 3; do tests/busy $(MAKE) --no-print-directory suite || exit 1; done
 
 coverage: .venv-newest/.ready ## the tests with coverage: every branch of chi/ is reached
@@ -49,7 +49,7 @@ lint: .venv-newest/.ready ## ruff, mypy and the layering
 	.venv-newest/bin/mypy
 	.venv-newest/bin/lint-imports
 
-bench: .venv-wheel/.ready ## what chi costs, against a bare bottle + waitress application (about 3 minutes)
+bench: .venv-wheel/.ready ## what chi costs, against a bare bottle + waitress application (about 5 minutes)
 	.venv-wheel/bin/python tests/bench/bench.py
 
 deb: ## the Debian package, built in a trixie system, in dist/ (as root)

@@ -1,4 +1,4 @@
-"""Who may have what: source, Host, token, browser, command, in this order; the last rung forwards.
+"""Who may do what: the checks of a request in order: source address, Host, token, browser, command.
 
 Comes in: a request's environ and the members of the API's request. Goes out: whether it is a report, or the
 ChiError of the first rung that it fails. Policy is exact membership, and knows nothing of HTTP responses.

@@ -1,4 +1,4 @@
-"""The Bottle application, whole: every route and what it answers.
+"""The Bottle application: every route and its handler.
 
 Comes in: a WSGI request with a Client (`chi.client`) and the undecoded path (`chi.path`). Goes out: a
 response, or Parked while it waits for the miner; the event loop then runs the handler again, with the reply

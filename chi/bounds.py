@@ -1,4 +1,4 @@
-"""What bounds everything that a client or a miner can make grow, each with its reason.
+"""Limits of everything that a client or a miner can make grow, each with its reason.
 
 Only numbers: whoever keeps to one imports it from here.
 """

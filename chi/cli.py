@@ -1,4 +1,4 @@
-"""chi-server: the command line; it builds everything and hands each part to whom it belongs.
+"""chi-server: reads the command line, builds all parts and connects them.
 
 Comes in: arguments. Goes out: an exit status, 0 after a clean stop, 1 if it cannot serve now, 2 for bad
 options.

@@ -1,4 +1,4 @@
-"""The time, as it is handed to every room that needs it; tests hand in one of their own."""
+"""The clock that is passed to every part that needs the time; tests pass their own."""
 
 from __future__ import annotations
 

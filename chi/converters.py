@@ -1,4 +1,4 @@
-"""Texts of options become values: what argparse calls types.
+"""Converters from the text of an option to its value (argparse's `type`).
 
 Comes in: a text of the command line or of a file. Goes out: a value, or argparse.ArgumentTypeError with what
 is wrong. Nothing is looked up here.

@@ -1,4 +1,4 @@
-"""What can go wrong: ChiError, and the one table of its names, statuses and messages.
+"""Everything that can go wrong: ChiError, and the table of error names, HTTP statuses and messages.
 
 The name is what logs and counters show, the status and the message are what a client gets.
 """

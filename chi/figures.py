@@ -1,4 +1,4 @@
-"""What chi tells of itself: its counters, and what /proc says of its process.
+"""Metrics of chi itself: its counters, and its process's figures from /proc.
 
 Comes in: the counters. Goes out: values by the names of chi.status.prometheus.Own, those that nothing was
 counted for included: Prometheus' increase() does not see a counter begin with its first event.

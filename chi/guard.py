@@ -1,4 +1,4 @@
-"""One fault must not end the service of all: what the event loop calls is called through here.
+"""Calls a function for the event loop so that an exception in it is logged and ends nothing else.
 
 Comes in: a function and its arguments. Goes out: whether it ended well; a fault's traceback is in the log.
 """

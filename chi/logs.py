@@ -1,4 +1,4 @@
-"""The log: to standard error, without ever waiting for whoever reads it, and at a bounded rate.
+"""The log: writes to standard error without blocking, and limits the rate of repeated messages.
 
 Comes in: what is logged, and events that a client can cause again and again. Goes out: lines; those that find
 no room are counted and left out, and of the events there is a line now and then that says how many they were.

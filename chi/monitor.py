@@ -1,4 +1,4 @@
-"""One miner over time: scrapes, samples of its history, its newest status, and whether it may be changed.
+"""One miner over time: scrapes, history samples, its newest status, and whether chi may change it.
 
 Comes in: a Client that waits for a scrape, and the time. Goes out: a Status of chi.status, or ChiError; and
 the verdict, after each look at the miner.

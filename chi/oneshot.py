@@ -1,4 +1,4 @@
-"""What asks once and ends: --check.
+"""Asks one miner once and exits: --check.
 
 Comes in: Settings and a Policy. Goes out: words on standard output and an exit status.
 """

@@ -1,4 +1,4 @@
-"""chi's HTML pages as responses: the dashboard and the confirmation of a privileged command; and its icon.
+"""chi's HTML pages as responses: the dashboard, the confirmation of a privileged command, and the icon.
 
 A page can be in no frame and can do only what its Content-Security-Policy says. Nothing here asks the miner.
 """

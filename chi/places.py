@@ -1,4 +1,4 @@
-"""Where the miners of a fleet are: NAME=HOST[:PORT] on the command line, and the lines of a --miners file.
+"""Addresses of a fleet's miners: NAME=HOST[:PORT] on the command line, and the lines of a --miners file.
 
 Comes in: text. Goes out: Places, or what is wrong with it, in words. No name is looked up here.
 """

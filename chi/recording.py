@@ -1,4 +1,4 @@
-"""--record: save the replies of one scrape in a folder, fit for a bug report.
+"""--record: saves the replies of one scrape in a folder, for a bug report.
 
 Comes in: Settings and the name of a folder, which must be new. Goes out: a file for each reply, as the miner
 sent it but for what tells who owns it, and an exit status.

@@ -1,4 +1,4 @@
-"""What a client gets: an Answer from a reply or an error, and the API's envelope around chi's own words.
+"""Builds responses: from a reply or an error, and chi's own messages in the API's form.
 
 Comes in: a Reply or a ChiError. Goes out: status, headers and body, or the same as bottle's response.
 """

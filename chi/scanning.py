@@ -1,4 +1,4 @@
-"""What asks many miners once and ends: --scan of networks, and --check of a fleet.
+"""Asks many miners once and exits: --scan of networks, and --check of a fleet.
 
 Comes in: Settings, and addresses of private networks or the miners of a fleet. Goes out: lines on standard
 output, sorted; a progress bar on standard error, if that is a terminal; an exit status.

@@ -1,4 +1,4 @@
-"""What the command line sets: every option once, with its default, its bounds and their reason.
+"""Every option of the command line: name, default, limits, help text.
 
 Comes in: the text of options. Goes out: Settings, or argparse.ArgumentTypeError.
 """

@@ -1,4 +1,4 @@
-"""The miners that this chi serves: one at the root, or a fleet below /@NAME/, or both.
+"""The miners that chi serves: one at the root, or a fleet below /@NAME/, or both; SIGHUP changes the list.
 
 Comes in: turns of the event loop, names and paths of clients' requests, and a list of miners that may change.
 Goes out: Sites; what is due to the miners; and for systemd a line that sums up how they are.

@@ -63,7 +63,8 @@ def test_the_commands_do_what_the_page_shows(
             continue
         if command.startswith("chi-server") and "--check" not in command:
             arguments = command.split()[1:]
-            process = chi_server("--demo", "-w", "0", "--listen", "127.0.0.1", *arguments, cwd=tmp_path)
+            simulated = [] if "-p" in arguments else ["--demo"]  # a miner that is named is served instead
+            process = chi_server(*simulated, "-w", "0", "--listen", "127.0.0.1", *arguments, cwd=tmp_path)
             continue
         there = command.replace("localhost:8080", f"127.0.0.1:{process.port}").replace("curl ", "curl -sS ")
         done = subprocess.run(
@@ -98,7 +99,7 @@ def test_every_status_is_told() -> None:
 def test_every_repair_is_told() -> None:
     """The list has each repair that chi makes."""
     names = {name for _, _, repairs in (*REPAIRABLE.values(), *TAILS.values()) for name in repairs}
-    (listed,) = re.findall(r"Repairs are these, and no others: (.*?)\. ", API, re.DOTALL)
+    (listed,) = re.findall(r"chi makes these repairs and no others: (.*?)\. ", API, re.DOTALL)
     assert set(re.findall(r"`([a-z0-9-]+)`", listed)) - {"null"} == names
 
 
@@ -114,14 +115,14 @@ def test_the_samples_are_told_as_they_are() -> None:
     ]
     for text in texts:
         assert re.search(rf"every {interval:g} s\b|every {interval:g} seconds\b", text)
-    assert f"one small request each {interval:g} s," in API
+    assert f"one small request every {interval:g} s " in API
     minutes = most * interval / 60
     longest = History(1440).interval
     told = API.replace("\n", " ")
-    assert f"Of more than {minutes:g} minutes there are {most} samples, so they are further apart" in told
-    assert f"further apart, up to {longest:g} s" in told
+    assert f"A history of more than {minutes:g} minutes has {most} samples, further apart" in told
+    assert f"further apart: up to {longest:g} s" in told
     (poll,) = re.findall(r"const POLL = ([0-9]+);", (TREE / "chi/dashboard.html").read_text(encoding="utf-8"))
-    assert f"It looks every {poll} s while somebody sees it" in DASHBOARD
+    assert f"It updates every {poll} s while it is visible" in DASHBOARD
 
 
 def test_every_own_path_is_told() -> None:

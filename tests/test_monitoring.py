@@ -124,13 +124,20 @@ def dashboard() -> dict[str, Any]:
     return loaded
 
 
+def every_panel(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Its panels, and those in rows that are collapsed."""
+    for panel in board["panels"]:
+        yield panel
+        yield from panel.get("panels", [])
+
+
 def queries() -> Iterator[tuple[str, str]]:
     """Title and PromQL of each query, with the variables filled in as Grafana does."""
     board = dashboard()
     places = [("annotation", board["annotations"]["list"][0]["expr"])]
-    for panel in board["panels"]:
+    for panel in every_panel(board):
         places += [(panel["title"], target["expr"]) for target in panel.get("targets", [])]
-    values = {"$instance": "miner1|miner2", "$job": "chi", "$__rate_interval": "2m"}
+    values = {"$instance": "miner1.*|.*@.*", "$miner": "miner1", "$job": "chi", "$__rate_interval": "2m"}
     for title, expression in places:
         for name, value in values.items():
             expression = expression.replace(name, value)
@@ -152,7 +159,6 @@ LEFT_OUT = {  # in other words on it already, or of use to queries only
     "cgminer_environment_temperature_celsius",
     "cgminer_error",
     "cgminer_fan_duty_ratio",
-    "cgminer_hashrate_expected_hashes_per_second",
     "cgminer_hashrate_window_hashes_per_second",
     "cgminer_last_share_timestamp_seconds",
     "cgminer_pool_priority",
@@ -167,7 +173,6 @@ LEFT_OUT = {  # in other words on it already, or of use to queries only
     "cgminer_share_interval_seconds",
     "cgminer_shares_stale_total",
     "cgminer_state",
-    "cgminer_temperature_celsius",
 }
 
 
@@ -179,21 +184,37 @@ def test_dashboard_uses_what_there_is() -> None:
 
 
 def test_dashboard_narrows_to_a_miner() -> None:
-    """Each query follows the variables, and the table's link sets one."""
+    """Each query is of the fleet, of the one miner in detail, or of chi; the table's link sets which one."""
     board = dashboard()
-    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "job", "instance"]
-    for panel in board["panels"]:
+    assert [variable["name"] for variable in board["templating"]["list"]] == [
+        "datasource", "job", "instance", "miner",
+    ]  # fmt: skip
+    fleet, one = '{job="$job", instance=~"$instance"}', '{job="$job", instance="$miner"}'
+    own = '{job=~"$job|chi-own"}'
+    for panel in every_panel(board):
         for target in panel.get("targets", []):
             selectors = re.findall(r"\{[^{}]*\}", target["expr"])
             assert selectors
-            assert {*selectors} == {'{job="$job", instance=~"$instance"}'}, panel["title"]
-            assert len(selectors) == len(NAME.findall(target["expr"])), panel["title"]
-    assert "var-instance=${__value.raw}" in json.dumps(board)
+            assert {*selectors} in ({fleet}, {one}, {own}), panel["title"]
+            names = re.findall(r"\bup(?={)", target["expr"]) + NAME.findall(target["expr"])
+            assert len(selectors) == len(names), panel["title"]
+    assert "var-miner=${__value.raw}" in json.dumps(board)
+
+
+def test_dashboard_of_many() -> None:
+    """Of many miners the fleet's plots show ten, or sums; rows of one miner's are closed at first."""
+    for panel in dashboard()["panels"]:
+        assert panel.get("collapsed", False) is bool(panel.get("panels")), panel["title"]
+        if panel["type"] in ("timeseries", "bargauge"):
+            (target,) = panel["targets"]
+            assert re.match(r"(topk|bottomk|sum|count)\b|.* and on .* bottomk", target["expr"]), panel[
+                "title"
+            ]
 
 
 def test_one_unit_per_plot() -> None:
     """Every panel has a unit, the same for all it shows; only the table's columns have their own."""
-    for panel in dashboard()["panels"]:
+    for panel in every_panel(dashboard()):
         if panel["type"] == "row":
             continue
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
@@ -204,8 +225,15 @@ def test_one_unit_per_plot() -> None:
 
 def test_dashboard_layout() -> None:
     """Panels have an id each and do not overlap."""
-    panels = dashboard()["panels"]
+    panels = list(every_panel(dashboard()))
     assert len({panel["id"] for panel in panels}) == len(panels)
+    for row in (each for each in panels if each.get("panels")):
+        assert_apart(row["panels"])
+    assert_apart(dashboard()["panels"])
+
+
+def assert_apart(panels: list[dict[str, Any]]) -> None:
+    """None is over another."""
     covered: set[tuple[int, int]] = set()
     for panel in panels:
         grid = panel["gridPos"]
@@ -279,7 +307,7 @@ def templates(name: str) -> list[str]:
 
 
 def test_json_readers_read_what_there_is() -> None:
-    """Every member of /status.json that Home Assistant and Uptime Kuma read exists."""
+    """Every member of /status.json that Home Assistant reads exists."""
     names = {kind: {field.name for field in dataclasses.fields(found)} for kind, found in CLASSES.items()}
     read = []
     for template in templates("home-assistant.yaml"):
@@ -287,17 +315,16 @@ def test_json_readers_read_what_there_is() -> None:
         for kind in re.findall(r"get\('(pools|fans)', \[\]\)", template):
             found = re.findall(r"attribute='(\w+)'|selectattr\('(\w+)'\)", template)
             read += [(kind, "".join(each)) for each in found]
-    text = (MONITORING / "uptime-kuma.md").read_text(encoding="utf-8")
-    read += re.findall(r"\b(rig)\.(\w+)", text)
     assert len(read) > 15
     for kind, name in read:
         assert name in names[kind], (kind, name)
 
 
-def test_uptime_kuma_knows_the_limit() -> None:
-    """Its query has the limit of the verdict."""
+def test_uptime_kuma_has_codes_of_the_verdict() -> None:
+    """Each code in a query is one that there is."""
     text = (MONITORING / "uptime-kuma.md").read_text(encoding="utf-8")
-    assert re.findall(r"rig\.temperature\) >= (\d+)", text) == [f"{PROBLEMS['too-hot/chip'].limit:g}"]
+    used = set(re.findall(r'"([a-z-]+)" in verdict\.problems\.code', text))
+    assert {"sleeping"} < used <= {code_of(key) for key in PROBLEMS}
 
 
 def test_home_assistant_holds_while_chi_cannot_be_reached() -> None:

@@ -1,4 +1,4 @@
-"""Miner.ask: who shares a request to the miner, how fresh a reply is, and until when it is waited for.
+"""Miner.ask: which clients share a request to the miner, how fresh a reply must be, and deadlines.
 
 Comes in: a Client and an encoded request. Goes out: a Reply, or ChiError, or Parked until there is either.
 

@@ -1,4 +1,4 @@
-r"""The text form of cgminer's own API, `STATUS=S,When=…|SUMMARY,Elapsed=…|`, read as its JSON would be.
+r"""Converts the text form of cgminer's own API, `STATUS=S,When=…|SUMMARY,Elapsed=…|`, to its JSON.
 
 Comes in: a reply to a request in JSON that a miner took for text, or answered in text all the same.
 Goes out: what the reply is in JSON, or ValueError if it is something else. What cpuminer and ccminer speak

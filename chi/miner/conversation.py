@@ -1,4 +1,4 @@
-"""One request of the API to a miner, in JSON or in text: as many connections as it takes, one after another.
+"""One API request to a miner, in JSON or text: opens as many connections as it needs, one after another.
 
 Comes in: a request in JSON, the addresses to try, and a Dialect. Goes out, as from one Exchange: the reply in
 JSON, or ChiError. What may change the miner goes once, and in text only to a miner that is known to speak it.

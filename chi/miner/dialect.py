@@ -1,4 +1,4 @@
-"""What a miner speaks, JSON or text, as far as chi knows; and how patiently one that says nothing is asked.
+"""Whether a miner speaks JSON or text, and how often chi may ask one that does not reply.
 
 Comes in: what its connections ended with, and the time. Goes out: how to ask it, and whether chi may do so of
 its own accord. Pure: it opens no connection and looks at no clock.

@@ -1,4 +1,4 @@
-"""The replies that --max-age keeps, for so many seconds and so many bytes.
+"""The cache of --max-age: replies, limited by age, number and bytes.
 
 Comes in: replies, and when they were asked for. Goes out: one that is young enough for a client, or None.
 """

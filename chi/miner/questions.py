@@ -1,4 +1,4 @@
-"""Who waits for what of a miner's: Client, Question, and what the miners of one chi share.
+"""Which clients wait for which reply: Client, Question, and what the miners of one chi share.
 
 Comes in: what a client asks and until when it waits. Goes out: whom an answer is for, and whether more is to
 be asked. Nothing is sent here, and no clock is looked at.

@@ -1,4 +1,4 @@
-r"""A miner's bytes become valid JSON, or a named error.
+r"""Checks a miner's reply: valid JSON passes, known faults are repaired, anything else is a named error.
 
 Comes in: a reply's bytes without the NUL. Goes out: a Reply, or ChiError. No input or output here, no clock.
 

@@ -1,4 +1,4 @@
-"""The table of reports: commands that change nothing and give no secret away; any other is privileged.
+"""The table of reports: commands that change nothing and reveal no secret. Any other is privileged.
 
 From the command tables of cgminer 4.11, sgminer 5.1, BFGMiner 5.5 and Bitmain's forks, and from client
 libraries for the others.

@@ -1,4 +1,4 @@
-"""The replies of a miner that speaks only text (cpuminer, ccminer) in the CGMiner API's JSON.
+"""Converts the replies of a miner that speaks only text (cpuminer, ccminer) to the CGMiner API's JSON.
 
 Comes in: what was asked (a Plan of text_requests), and the miner's replies: `KEY=value;KEY=value|`.
 Goes out: the API's reply: STATUS, and an array whose entries have the native fields under their own names,

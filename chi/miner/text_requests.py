@@ -1,4 +1,4 @@
-"""What is sent to a miner that speaks only text (cpuminer, ccminer), for a request of the CGMiner API.
+"""Converts a CGMiner API request to the requests of a miner that speaks only text (cpuminer, ccminer).
 
 Comes in: a judged request of the API, and the miner's replies so far. Goes out: the next request in the
 miner's own form, `word` or `word|parameter`, or None once all that is needed is there; or ChiError, and

@@ -1,4 +1,4 @@
-"""How many files and connections the system lets chi have open.
+"""How many files and connections the system allows chi to open.
 
 Comes in: the process's limits. Goes out: how many there are, or OSError where they are too few to serve.
 """

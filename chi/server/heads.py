@@ -1,4 +1,4 @@
-"""A request's head before waitress parses it: where it ends, and whether it is worth parsing.
+"""Checks a request's header before waitress parses it: where it ends, and whether it is well-formed.
 
 Comes in: a client's bytes, in pieces of any size. Goes out: the head, once it is whole and of an ordinary
 shape, or HeadError as soon as it is not. What it costs is linear in the bytes. What a head means is

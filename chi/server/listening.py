@@ -1,4 +1,4 @@
-"""The listening sockets: our own, those kept by systemd over a restart, and those of a socket unit.
+"""The listening sockets: new ones, those that systemd kept over a restart, and those of a socket unit.
 
 Comes in: where to listen. Goes out: bound sockets, or OSError. An address that the host does not have yet
 does not take the others down.

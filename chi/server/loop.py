@@ -1,4 +1,4 @@
-"""The event loop: its turns, its signals, and how it drains.
+"""The event loop: its iterations, signals (also SIGHUP's reload) and shutdown.
 
 Comes in: listening sockets, a WSGI application and the sites whose miners it carries. Goes out: nothing; it
 runs until stop(). Whatever answers a client here never waits for a miner.

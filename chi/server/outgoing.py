@@ -1,4 +1,4 @@
-"""What is to be sent to clients: a reply that many wait for is held once, however many they are.
+"""Output buffers: a reply that many clients wait for is held in memory once.
 
 Comes in: responses, in pieces. Goes out: the bytes that a connection sends next, as waitress asks its output
 buffers for them. Nothing is copied.

@@ -1,4 +1,4 @@
-"""What all clients together may hold, and who has to go when that is more.
+"""Limits what all clients together may hold, and chooses which connection to close when it is exceeded.
 
 Comes in: connections, as Holders, and what they hold. Goes out: those that are too many are closed, with a
 word in the log. Three things are bounded: connections, bytes received and not yet answered, bytes to be sent.

@@ -1,4 +1,4 @@
-"""Threads for what would hold up the event loop: looking names up.
+"""Threads for calls that would block the event loop: name lookups.
 
 Comes in: a function to call in a thread. Goes out: its result, to a function that the event loop calls.
 Each call has a thread of its own, so that a name whose server is silent delays no other.

@@ -1,4 +1,4 @@
-"""Shares come by chance: how long none may be accepted before that is more than bad luck.
+"""Shares arrive at random: how long a gap between them may be before it is more than bad luck.
 
 Gaps between shares are exponential: none comes in the time of x shares with a probability of exp(-x). So the
 time that is allowed follows from how often a false alarm may be, at any difficulty. Where the firmware does

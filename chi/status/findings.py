@@ -1,4 +1,4 @@
-"""What is not well with a miner at this look: the row of the table, the value, the limit that it is beyond.
+"""What is wrong with a miner in one status: the row of the table, the value and the limit it exceeds.
 
 Comes in: a Status and the Memory of earlier ones. Goes out: a Finding for each row and part that is not well.
 Whether a finding becomes a problem, is for chi.status.verdict: it has the delays.

@@ -1,4 +1,4 @@
-"""A fleet in one document: its totals, and a line for each miner; what /fleet.json says.
+"""The contents of /fleet.json: totals, and one object per miner.
 
 Comes in: for each miner its newest Status, its verdict and its history, as they are. Goes out: JSON's values.
 Nothing here asks a miner.

@@ -1,4 +1,4 @@
-"""Samples of a miner's last minutes, and of its last day in three resolutions; what /history.json says.
+"""Samples of a miner's last minutes and last day in three resolutions: the contents of /history.json.
 
 Statuses and the caller's clock come in; nothing here asks a miner or the time. Everything is of bounded
 length, under 80 KB a miner.

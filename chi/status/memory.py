@@ -1,4 +1,4 @@
-"""What chi has seen of one miner that a verdict needs: windows of the last hour, and what it usually does.
+"""What chi remembers of one miner for the verdict: windows of the last hour, and its usual values.
 
 Comes in: each Status, and the time by chi's clock. Goes out: a Memory, a new one each time. The miner's clock
 is never asked: counters that grow, and its uptime, are set against chi's own time.

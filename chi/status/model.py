@@ -1,4 +1,4 @@
-"""The vocabulary: what a miner tells, the same for every firmware, and its JSON.
+"""The data model: what a miner can report, the same for every firmware, and its JSON.
 
 A `Status` is in base units (hashes, hashes/s, degrees Celsius, Hz, rpm, W, epoch seconds), and what a miner
 does not tell is None, never 0. Nothing here reads a reply.

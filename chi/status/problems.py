@@ -1,4 +1,4 @@
-"""The table of what can be wrong with a miner: limits, windows, delays, and the sentence that tells it.
+"""The table of problems that a miner can have: limits, windows, delays and messages.
 
 Only data, and the two shapes that tell a problem. Who finds the values is chi.status.findings; who decides
 when a problem begins and ends is chi.status.verdict. docs/verdict.md and the alerts are held to this table.

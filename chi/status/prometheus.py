@@ -1,4 +1,4 @@
-"""A Status, and what chi tells of itself, as Prometheus' text exposition format 0.0.4.
+"""Writes a Status and chi's own metrics in Prometheus' text exposition format 0.0.4.
 
 What there is to tell is in two tables, MINER_FAMILIES and OWN_FAMILIES; a value that is None has no series.
 """

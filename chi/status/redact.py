@@ -1,4 +1,4 @@
-"""Replies fit for a bug report: what tells who owns a miner is replaced, all else stays as it was sent.
+"""Makes replies fit for a bug report: replaces what identifies the owner, and keeps everything else.
 
 Bytes of replies come in, of all of a scrape before the first goes out: a user or a host that one of them
 names is replaced in every one, by the same stand-in. Replies need not be JSON: what a firmware spoils must

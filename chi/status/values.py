@@ -1,4 +1,4 @@
-"""Readers: from any JSON value to a number in base units, a text or a flag; from a reply to its objects.
+"""Converts any JSON value to a number in base units, a text or a flag, and finds a reply's objects.
 
 A reader takes whatever stands in a reply and returns what it says, or None where it says nothing. Nothing
 here raises because of what a miner sent.

@@ -1,4 +1,4 @@
-"""Does the miner earn, and what is wrong with it? One answer, for all who ask chi.
+"""Does the miner earn, and what is wrong with it? The one answer that all outputs share.
 
 Comes in: the verdict before, a Status (None: the miner did not answer), and the time by a clock that never
 jumps. Goes out: a Verdict. Nothing here asks the miner or the time; all that must be remembered is in the

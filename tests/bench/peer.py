@@ -1,22 +1,26 @@
 """A fast miner for the benchmark: one thread and one request per connection, like the C miners, and no work.
 
-    python peer.py [--delay SECONDS] [--reply FILE]
+    python peer.py [--delay SECONDS] [--of PORT]
 
-It prints its port, then answers every request with the same reply, a real `summary`. `{"command":"count"}` is
-answered with how many others were answered before, and is not counted itself.
+It prints its port, then answers every request with a real `summary`; or with what the miner at PORT said when
+it was asked the same for the first time. `{"command":"count"}` is answered with how many others were answered
+before, and is not counted itself.
 """
 
 import argparse
 import contextlib
+import functools
 import socket
 import time
 from pathlib import Path
 
-REPLY = Path(__file__).parent / "summary.reply"
+from pollers import exchange
+
+REPLY = (Path(__file__).parent / "summary.reply").read_bytes()
 
 
-def serve(listener, delay, reply):
-    """Answer until killed."""
+def serve(listener, delay, known):
+    """Answer until killed; `known` returns the reply to a request."""
     count = 0
     while True:
         connection, _ = listener.accept()
@@ -29,18 +33,19 @@ def serve(listener, delay, reply):
                 if delay:
                     time.sleep(delay)
                 count += 1
-                connection.sendall(reply)
+                connection.sendall(known(request))
 
 
 def main():
     """Listen on a free port and say which."""
     parser = argparse.ArgumentParser(description="a fast miner for the benchmark")
     parser.add_argument("--delay", type=float, default=0, help="seconds that each reply takes")
-    parser.add_argument("--reply", type=Path, default=REPLY, help="file with the bytes of each reply")
+    parser.add_argument("--of", type=int, help="port of the miner whose replies are given")
     arguments = parser.parse_args()
+    known = functools.cache(functools.partial(exchange, arguments.of)) if arguments.of else lambda _: REPLY
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         print(listener.getsockname()[1], flush=True)
-        serve(listener, arguments.delay, arguments.reply.read_bytes())
+        serve(listener, arguments.delay, known)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,15 @@ import selectors
 import socket
 import time
 
-REQUEST = b"GET /summary HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 SILENCE = 10  # seconds without any answer after which the server counts as hung
+
+
+def get(path):
+    """Return the bytes of a request."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
+REQUEST = get("/summary")
 
 
 def connect(port):
@@ -42,6 +49,21 @@ def ask(connection, request=REQUEST):
             raise ConnectionError("closed before the response was complete")
         response += chunk
     return response
+
+
+def exchange(port, request):
+    """Ask a miner as chi must: one connection, one send, read to the end."""
+    with connect(port) as connection:
+        connection.sendall(request)
+        reply = b""
+        while chunk := connection.recv(65536):
+            reply += chunk
+    return reply
+
+
+def count(port):
+    """Ask the fast miner how many requests it has had."""
+    return json.loads(exchange(port, b'{"command":"count"}').rstrip(b"\0"))["count"]
 
 
 class Load:

@@ -1018,9 +1018,9 @@ def test_looks_at_a_large_reply_that_drips_are_bounded(
     """Whether a reply is complete is looked at after each pause, up to four times its greatest length."""
     looked: list[int] = []
 
-    def look(data: bytes, made: Made | None = None) -> Reply:
+    def look(data: bytes, made: Made | None) -> Reply:
         looked.append(len(data))
-        return read_json(data, made=made)
+        return read_json(data, made)
 
     monkeypatch.setattr("chi.miner.wire.read_json", look)
     monkeypatch.setattr("chi.miner.asking.QUIET", 0.0)

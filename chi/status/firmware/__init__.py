@@ -1,4 +1,4 @@
-"""The firmwares: which one a miner has, what it is asked, and one Status from its replies.
+"""The firmware families: recognises a miner's, says what to ask it, and makes one Status of its replies.
 
 Replies, by command, come in as parsed JSON; requests and a `Status` go out. What is known of a firmware's
 fields is in the files beside this one; a field of none is left out, never guessed. Nothing here raises

@@ -1,4 +1,4 @@
-"""Bitmain's bmminer and cgminer, and those made of them (Vnish, MSK, Hiveon, Blackminer, Hammer, VolcMiner).
+"""Bitmain's bmminer and cgminer, and derivatives (Vnish, MSK, Hiveon, Blackminer, Hammer, VolcMiner).
 
 Recognised by `version`: BMMiner, or a Type that begins with Antminer. Boards and fans are numbered fields of
 one object of `stats`; devs is denied or empty.

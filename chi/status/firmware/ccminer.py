@@ -1,4 +1,4 @@
-"""Firmwares that are made of ccminer and have Bitmain's fields: Blackminer, Hammer, VolcMiner.
+"""Firmwares based on ccminer that have Bitmain's fields: Blackminer, Hammer, VolcMiner.
 
 Recognised by their Description. In their summary Accepted and Rejected are both what was rejected: only the
 pools count shares. Boards and fans are read as Bitmain's.

@@ -1,4 +1,4 @@
-"""What every miner with CGMiner's API tells: summary, version, pools and devices, and fans of graphics cards.
+"""What every CGMiner API reports: summary, version, pools, devices, and fans of graphics cards.
 
 The other families tell the same, and more; their readers add to this one's.
 """

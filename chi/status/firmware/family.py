@@ -1,4 +1,4 @@
-"""What a family of firmwares is, and what its reader gets and gives.
+"""The definition of a firmware family, and the input and output of its reader.
 
 Each file beside this one describes one: how it is recognised, what it is asked, and where it tells what.
 """

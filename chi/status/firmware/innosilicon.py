@@ -1,4 +1,4 @@
-"""Innosilicon, and others with one object of `stats` a board (HonorKnight, MinerVa).
+"""Innosilicon, and others with one `stats` object per board (HonorKnight, MinerVa).
 
 Innosilicon is recognised by its Description, innominer. A "Fan duty" is a percentage of all fans, and no
 speed.

@@ -1,4 +1,4 @@
-"""The models: what each computes, and what its rates are counted in where their names do not say it.
+"""The table of models: algorithm, and the unit of rates whose names do not say it.
 
 Data and its look-up. A model of no row computes what its firmware's family does, in the units of the names.
 Sources: the makers' data sheets (algorithm, and the most that any of the kind makes) and recorded replies of

@@ -1,4 +1,4 @@
-"""From replies to one Status: what every family's reader found, put together and held against the shares.
+"""Combines what the families' readers found into one Status, and checks rates against the shares.
 
 The replies, the miner's family and the readers of all families come in. A reader finds what is of its own
 kind, whatever the family is called: many firmwares are made of others.

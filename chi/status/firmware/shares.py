@@ -1,4 +1,4 @@
-"""What shares prove: how many there were, which unit a rate is in, and how often one is due.
+"""What shares prove: their number, the unit of a rate, and how often one is expected.
 
 A share of a known difficulty takes a known number of hashes on average. So enough of them tell the rate
 without any field's name, and a rate that differs from theirs by ten times or more is in another unit than it

@@ -1,4 +1,4 @@
-"""What a rate's name says: how many hashes/s, over which time.
+"""What the name of a rate says: how many hashes/s, averaged over which time.
 
 An object of a reply comes in; hashes/s, or hashes, go out. What the letter in MHS or GHS stands for is data:
 some miners keep the name and count in another unit.

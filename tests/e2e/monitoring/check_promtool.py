@@ -21,7 +21,8 @@ def promtool(*arguments: str | Path, text: bytes = b"") -> str:
     """What promtool prints, all of it; AssertionError if it finds a fault."""
     done = subprocess.run(
         ["promtool", *map(str, arguments)],
-        input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=MONITORING, timeout=300, check=False,
+        input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=MONITORING, timeout=300,
+        check=False,
     )  # fmt: skip
     said = done.stdout.decode()
     assert done.returncode == 0, said

@@ -35,12 +35,24 @@ def example(targets: dict[str, str]) -> str:
     text = (MONITORING / "prometheus.yml").read_text(encoding="utf-8")
     text = re.sub(r"(scrape_interval|scrape_timeout|evaluation_interval): \w+", r"\1: 1s", text)
     text = text.replace("- alerts.yml", f"- {MONITORING / 'alerts.yml'}")
-    head, job = text.split("scrape_configs:\n")
+    head, jobs = text.split("scrape_configs:\n")
+    job = jobs.split("  # What is of the chi")[0]
+    job = re.sub(r"    # A chi with a fleet.*?(?=    # Where chi runs)", "", job, flags=re.DOTALL)
     jobs = []
     for name, address in targets.items():
         changed = re.sub(r"(- targets:\n)(?: +- .*\n)+", rf"\1          - {address}\n", job)
         jobs.append(changed.replace("job_name: chi", f"job_name: {name}"))
     return head + "scrape_configs:\n" + "".join(jobs)
+
+
+def fleet_example(address: str) -> str:
+    """The same for a chi with a fleet."""
+    text = (MONITORING / "prometheus.yml").read_text(encoding="utf-8")
+    text = re.sub(r"((?:scrape|evaluation|refresh)_(?:interval|timeout)): \w+", r"\1: 1s", text)
+    text = text.replace("- alerts.yml", f"- {MONITORING / 'alerts.yml'}")
+    text = text.replace("controller.lan:8080", address)
+    single = r"    # A chi with one miner.*?(?=    # A chi with a fleet)"
+    return re.sub(single, "", text, flags=re.DOTALL)
 
 
 class Prometheus:

@@ -13,7 +13,7 @@ from pathlib import Path
 from device import HERE, PACKAGING, TREE, Device
 from stdlib import DEPENDS
 
-MOST_BYTES = 320_000
+MOST_BYTES = 360_000  # flash is small; bottle alone is 66,000 of it
 
 
 class Package:
