@@ -40,7 +40,7 @@ ERRORS = {
     ),
     "no-miner": (404, "This chi serves several miners, each below its name: {names}."),
     "unknown-miner": (404, "No miner of this chi is called {miner}."),
-    "miner-gone": (503, "This miner has been taken off the list of those that chi serves."),
+    "miner-gone": (503, "This miner has been taken off the list of those that chi serves.{further}"),
     "host": (
         421,
         "{host} is no name of this server, as far as it knows. If it is: chi-server --host {bare}",
@@ -74,7 +74,7 @@ ERRORS = {
         "The miner is slow: its status is on its way, for {seconds:.0f} s so far. Try again in a moment.",
     ),
     "not-ready": (503, "{why}"),
-    "stopping": (503, "chi is stopping; the request was given up."),
+    "stopping": (503, "chi is stopping; the request was given up.{further}"),
     "timeout": (504, "The miner did not answer within {seconds:g} s.{further}"),
     "connect-timeout": (
         504,
