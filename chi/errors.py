@@ -43,7 +43,7 @@ ERRORS = {
     ),
     "no-miner": (404, "This server has several miners, each below its name: {names}."),
     "unknown-miner": (404, "No miner is named {miner}."),
-    "miner-gone": (503, "This miner was removed from the list of miners."),
+    "miner-gone": (503, "This miner was removed from the list of miners.{further}"),
     "host": (
         421,
         "{host} is not a known name of this server. If it is one: chi-server --host {bare}",
@@ -83,7 +83,7 @@ ERRORS = {
         "The miner is slow: chi has been reading its status for {seconds:.0f} s. Try again in a moment.",
     ),
     "not-ready": (503, "{why}"),
-    "stopping": (503, "chi is stopping. The request was abandoned."),
+    "stopping": (503, "chi is stopping. The request was abandoned.{further}"),
     "timeout": (504, "The miner did not answer within {seconds:g} s.{further}"),
     "connect-timeout": (
         504,

@@ -133,7 +133,7 @@ class Sites:
     def give_up(self) -> None:
         """Answer everybody who waits with `stopping`."""
         for site in (*self._due, *self._leaving):
-            site.miner.give_up(ChiError("stopping"))
+            site.miner.give_up("stopping")
 
     def reload(self) -> None:
         """Read the list of miners again: who stays keeps all that is known; a bad list changes nothing."""

@@ -163,15 +163,16 @@ class Miner:
         """Whether nobody waits and nothing is under way."""
         return not self._open and not self._exchanges and not self._spent
 
-    def give_up(self, error: ChiError) -> None:
-        """Answer everybody who waits with `error`."""
+    def give_up(self, error: str) -> None:
+        """Answer everybody who waits with the error of that name."""
         for question in list(self._open):
-            self._answer(question, None, error)
+            sent = any(exchange.asked is not None for exchange in question.exchanges)
+            self._answer(question, None, ChiError(error, further=question.further if sent else ""))
 
     def leave(self) -> None:
         """Answer everybody with `miner-gone`, from now on: chi no longer serves it."""
         self._gone = True
-        self.give_up(ChiError("miner-gone"))
+        self.give_up("miner-gone")
 
     @property
     def speaks_text(self) -> bool:
@@ -205,7 +206,7 @@ class Miner:
     def _check_manners(self, client: Client, request: bytes) -> None:
         """Refuse what the miner had better not be asked."""
         if self._gone:
-            raise ChiError("miner-gone")
+            raise ChiError("miner-gone", further="")
         if self._dialect.is_text:
             check_text(request)
         if client.own and self._dialect.is_silent:
@@ -255,8 +256,7 @@ class Miner:
             name = "name-timeout"
         else:
             name = "connect-timeout"
-        further = "" if question.shared else " The command may have been carried out."
-        return ChiError(name, seconds=self._settings.timeout, miner=self.name, further=further)
+        return ChiError(name, seconds=self._settings.timeout, miner=self.name, further=question.further)
 
     def _close_if_done(self, question: Question) -> None:
         if question.waiting or question.exchanges:

@@ -92,6 +92,11 @@ class Question:
         self.exchanges: list[Conversation] = []  # more than one only while the miner is silent
         self.deadline = float("inf")
 
+    @property
+    def further(self) -> str:
+        """What is said beside an error, once it was sent."""
+        return "" if self.shared else " The command may have been carried out."
+
     def add(self, client: Client) -> None:
         self.waiting.append(client)
         self.deadline = min(self.deadline, client.deadline)

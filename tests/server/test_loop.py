@@ -612,6 +612,21 @@ def test_hung_miner_does_not_hold_up_the_end(
     assert unexpected(chi) == []
 
 
+def test_given_up_command_may_have_been_carried_out(
+    launch: Callable[..., Process], miner: ScriptedMiner, wires: Callable[..., list[Wire]]
+) -> None:
+    """When chi stops before the answer to a command that was sent, its client is told what that means."""
+    miner.script = [HOLD]
+    chi = launch("--timeout", "30")
+    clients = wires(chi.port, 2)
+    for wire, start in zip(clients, ("POST /quit", "GET /summary")):
+        wire.request(start)
+    miner.asked(2)
+    chi.stop()
+    said = [wire.read().message for wire in clients]
+    assert ["may have been carried out" in each for each in said] == [True, False]
+
+
 def test_client_that_does_not_read_does_not_hold_up_the_end(
     launch: Callable[..., Process], miner: ScriptedMiner, wires: Callable[..., list[Wire]]
 ) -> None:
