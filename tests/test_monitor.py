@@ -120,7 +120,7 @@ def by_label(samples: Samples, family: str) -> dict[str, float]:
 
 
 def counted(samples: Samples, family: str) -> dict[str, float]:
-    """The samples of one of chi's own counters, by the value of its label, less the kinds that are still at 0."""
+    """The samples of one of chi's own counters, by the value of its label; of kinds, those that are not 0."""
     found = by_label(samples, f"chi_{family}_total")
     return {kind: count for kind, count in found.items() if count or not kind}
 
