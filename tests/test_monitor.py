@@ -120,8 +120,9 @@ def by_label(samples: Samples, family: str) -> dict[str, float]:
 
 
 def counted(samples: Samples, family: str) -> dict[str, float]:
-    """The samples of one of chi's own counters that have counted something, by the value of its label."""
-    return {kind: count for kind, count in by_label(samples, f"chi_{family}_total").items() if count}
+    """The samples of one of chi's own counters, by the value of its label; of kinds, those that are not 0."""
+    found = by_label(samples, f"chi_{family}_total")
+    return {kind: count for kind, count in found.items() if count or not kind}
 
 
 def own_families(samples: Samples) -> set[str]:
