@@ -87,9 +87,8 @@ def read_body(body: bytes) -> Plan:
 
 def depth_of(environ: dict[str, Any]) -> int:
     """Return how many levels the URL is below the root, as a browser counts them."""
-    encoded = environ["REQUEST_URI"].partition("?")[0].lower().count("%2f")
-    depth: int = environ["chi.path"].count("/") - encoded - 1
-    return depth
+    target: str = environ["REQUEST_URI"].partition("?")[0]
+    return target.count("/") - 1  # as it came: waitress makes one / of those that it begins with
 
 
 def scrape_timeout(environ: dict[str, Any]) -> float:
@@ -307,8 +306,8 @@ class Handlers:
             raise method_error("GET, HEAD")
         return bottle.HTTPResponse(b"", 204, leave)
 
-    def options(self, path: str) -> bottle.HTTPResponse:
-        """OPTIONS /<command>...: a browser's CORS preflight, which is allowed for reports."""
+    def refuse_command(self, path: str) -> bottle.HTTPResponse:
+        """Any other method for /<command>...; answers a browser's CORS preflight, allowed for reports."""
         environ = bottle.request.environ
         leave = self._policy.preflight(environ)
         if not leave or not self._policy.is_report(read_path(environ["PATH_INFO"]).members):
@@ -410,10 +409,8 @@ def names_of(sites: Sites) -> str:
 
 def bottle_error(error: bottle.HTTPError) -> bytes:
     """Answer requests that bottle refuses: its own error pages are HTML."""
-    if error.status_code == 404:  # every path that begins with / has a route
+    if error.status_code == 404:  # every path that begins with / has a route, for every method
         ours = ChiError("bad-path", why="it does not begin with /")
-    elif error.status_code == 405:
-        ours = method_error(", ".join(sorted({*error.headers["Allow"].split(","), "HEAD"} - {"OPTIONS"})))
     else:
         ours = ChiError("internal")
     bottle.response.status, headers, body = answer(ours)
@@ -447,5 +444,5 @@ def create_app(settings: Settings, policy: Policy, sites: Sites) -> bottle.Bottl
     app.post("/", callback=handlers.post_body)
     app.get(everything, callback=handlers.get)
     app.post(everything, callback=handlers.post)
-    app.route(everything, "OPTIONS", handlers.options)
+    app.route(everything, ["OPTIONS", "ANY"], handlers.refuse_command)
     return app

@@ -27,6 +27,7 @@ MAX_MINERS_FILE = 1 << 20  # bytes, ten times what so many lines need
 MAX_THREADS = 256  # that look names up, one a name: 8 MB of addresses each, and a few KB of memory
 MAX_MINER_CONNECTIONS = 128  # to all miners together, out of the same descriptors as the clients'
 
+NAME_AGE = 60.0  # seconds; then a miner's name is looked up again: its address may be another miner's by now
 SCRAPE_TIME = 10.0  # seconds that all requests of one scrape may take: 5 commands of 0.8 s, twice over
 STATUS_AGE = (
     90.0  # seconds; a slow miner's last status is given up to this age: a scrape a minute, and its time

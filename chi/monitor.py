@@ -180,6 +180,7 @@ class Monitor:
 
     def _end(self, scrape: Scrape, outcome: Found | ChiError) -> None:
         scrape.outcome = outcome
+        scrape.client.end()
         if scrape.waits in self._waiting:
             del self._waiting[scrape.waits]
             scrape.waits.resume()
@@ -299,6 +300,7 @@ class Monitor:
         except Exception:  # one fault must not end the service of all
             log.exception("fault while taking a sample")
         self._sampling = None
+        client.end()
         self._add(client.arrived, status)
 
     def _add(self, asked: float, status: Any) -> None:

@@ -6,7 +6,9 @@ Comes in: text. Goes out: Places, or what is wrong with it, in words. No name is
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import stat
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -58,6 +60,10 @@ def check_names(places: Iterable[Place]) -> None:
         raise ValueError(f"there are {len(seen)} miners, and one chi serves {MAX_MINERS}")
 
 
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would hold up the event loop
+
+
 def read_places(path: str, others: Iterable[Place] = ()) -> tuple[Place, ...]:
     """Return the miners in a file: NAME = HOST[:PORT] a line, # begins a comment.
 
@@ -65,7 +71,9 @@ def read_places(path: str, others: Iterable[Place] = ()) -> tuple[Place, ...]:
     `others` has.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # empty when it is read again at SIGHUP
+                raise ValueError(f"{path}: it is not a regular file")
             data = file.read(MAX_MINERS_FILE + 1)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None

@@ -648,7 +648,15 @@ def test_private_needs_the_token_for_everything(
     for fields in ([], ["Authorization: Bearer wrong"], [f"User-Agent: {MOZILLA}"]):
         assert_denied(miner, ask(chi, f"GET {path}", *fields), 401, NEEDS_TOKEN)
         assert ask(chi, f"HEAD {path}", *fields).status == 401
-        assert ask(chi, f"POST {path}", *fields).status == 401
+        for method in ("POST", "PUT", "OPTIONS", "TRACE", "ANY", "PROXY"):
+            assert ask(chi, f"{method} {path}", *fields).status == 401
+    assert miner.requests == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_host_is_judged_before_the_method(chi: Chi, miner: ScriptedMiner, method: str) -> None:
+    """A name of another server is 421, whatever the method is."""
+    assert chi.request("/summary", method, Host="evil.example").status == 421
     assert miner.requests == []
 
 
@@ -1045,11 +1053,16 @@ def test_confirmation_page_is_escaped(chi: Chi, miner: ScriptedMiner, hostile: s
 
 
 @pytest.mark.parametrize(
-    "path", ["/quit", "/switchpool/1", "/switchpool/1/", "/addpool/stratum+tcp://a.example:3333,b/c,%2f"]
+    "path",
+    [
+        *("/quit", "/switchpool/1", "/switchpool/1/", "/addpool/stratum+tcp://a.example:3333,b/c,%2f"),
+        *("//quit", "///switchpool//1", "/%2fquit", "//%2Fquit/1"),
+    ],
 )
 def test_confirmation_page_leads_back(chi: Chi, path: str) -> None:
     """Its link leads to the dashboard of the same miner, also where a proxy has chi below a path."""
-    page = Page(chi.get(path, User_Agent=MOZILLA).body.decode())
+    with Wire(chi.port) as client:  # http.client would make one / of those at the beginning
+        page = Page(client.ask(f"GET {path}", f"User-Agent: {MOZILLA}").body.decode())
     (link,) = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     for above in ("", "/miner", "/@rig1"):
         levels = f"{above}{path}".split("/")[:-1]  # each / begins one, also beside another (WHATWG, URL)

@@ -446,3 +446,56 @@ def test_sighup_without_a_list(chi_server: Callable[..., Process]) -> None:
     process.process.send_signal(signal.SIGHUP)
     assert process.get("/healthz").status == 200
     assert process.stop() == 0
+
+
+def test_a_day_of_thirty_miners(chi_server: Callable[..., Process], tmp_path: Path) -> None:
+    """Under load miners come, go, fail and recover, and those that stay lose no request."""
+    miners = {f"m{number}": ScriptedMiner(host=f"127.0.5.{number}") for number in range(1, 31)}
+    path, over = tmp_path / "miners", threading.Event()
+    stays = [f"m{number}" for number in range(1, 21)]
+
+    def write(*names: str) -> None:
+        path.write_text("".join(f"{name} = {miners[name].host}:{miners[name].port}\n" for name in names))
+
+    found: list[int] = []
+
+    def load(process: Process, names: list[str]) -> None:
+        with Wire(process.port) as client:
+            for name in itertools.cycle(names):
+                found.append(client.ask(f"GET /@{name}/coin").status)
+                if over.is_set():
+                    return
+
+    def under_load(before: int) -> None:
+        for _ in range(600):
+            if len(found) >= before + 40:
+                return
+            time.sleep(0.05)
+        raise AssertionError("there is no load")
+
+    try:
+        write(*stays, *(f"m{number}" for number in range(21, 26)))
+        process = chi_server("-w", "0", "--listen", "127.0.0.1", "--miners", str(path))
+        assert process.port
+        clients = [Background(load, process, stays[place::4]) for place in range(4)]
+        for first, said in ((26, "5 came, 5 went, 0 moved"), (21, "5 came, 5 went, 0 moved")):
+            write(*stays, *(f"m{number}" for number in range(first, first + 5)))
+            log, before = len(process.log), len(found)
+            process.process.send_signal(signal.SIGHUP)
+            process.logged(rf"(?s)\A.{{{log}}}.*25 miners: {said}")
+            assert process.get(f"/@m{first}/coin").status == 200
+            under_load(before)
+        miners["m21"].close()
+        assert process.get("/@m21/coin").status == 502
+        assert process.get("/readyz").status == 200
+        miners["m21"] = ScriptedMiner(host="127.0.5.21", port=miners["m21"].port)
+        assert process.get("/@m21/coin").status == 200
+        over.set()
+        for each in clients:
+            each.result()
+        assert set(found) == {200}
+        assert process.stop() == 0
+    finally:
+        over.set()
+        for miner in miners.values():
+            miner.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,15 @@ def test_no_file(tmp_path: Path) -> None:
     """The system's own words."""
     for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(ValueError, match=f"^{path}: {why}$"):
+            read_places(str(path))
+
+
+def test_what_cannot_be_read_again_is_refused(tmp_path: Path) -> None:
+    """A pipe holds up who opens it until somebody writes, and is empty the second time."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/zero")):
+        with pytest.raises(ValueError, match=f"^{path}: it is not a regular file$"):
             read_places(str(path))
 
 

@@ -189,6 +189,16 @@ def test_samples_are_spread(serve: Serve) -> None:
         assert last * (1 - 1 / count) - 1e-6 <= due[-1] <= last
 
 
+def test_a_miner_that_nobody_asks_is_left_until_its_sample_is_due(serve: Serve) -> None:
+    """It costs the loop nothing until then, however many there are."""
+    places = tuple(Place(f"m{number}", "127.0.0.1", 1) for number in range(4))
+    clock = StillClock()
+    for site in list(serve(0, miner=places, clock=clock.clock).loop.sites)[1:]:  # the first has its first now
+        due = site.turn(clock.seconds)
+        assert due == site.monitor.sample_at
+        assert site.turn(due - 0.001) == due
+
+
 def test_the_line_for_systemd(serve: Serve) -> None:
     """How many answer, of those that are served now."""
     with ScriptedMiner() as up:

@@ -12,12 +12,13 @@ All of this runs in the event loop's thread: there are no locks.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from chi.bounds import MAX_JUDGED_SIZE, MAX_WAITING, PROBES
+from chi.bounds import MAX_JUDGED_SIZE, MAX_WAITING, NAME_AGE, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
 from chi.guard import guarded
@@ -77,6 +78,7 @@ class Miner:
         self._gone = False
         self._resolving: list[Conversation] = []
         self._addresses: Addresses = []
+        self._look_up_at = 0.0  # when to look the name up again
         try:
             self._addresses = look_up(settings.api_host, settings.api_port, socket.AI_NUMERICHOST)
             self._literal = True
@@ -135,7 +137,9 @@ class Miner:
             guarded("asking the miner", self._send, question, now)
         while self._spent:
             self._spent.pop().close()
-        return TICK if self._open else IDLE
+        if self._open:
+            return TICK
+        return IDLE if self._dialect.is_silent else math.inf  # a knock may be due
 
     def _watch(self, question: Question, exchange: Conversation, now: float) -> None:
         """End an exchange that has taken too long, or is complete without saying so."""
@@ -303,12 +307,22 @@ class Miner:
         self._exchanges.append(exchange)
         self._share.free -= 1
         if self._addresses:
+            if not self._literal and now >= self._look_up_at:  # beside it: no request waits for that
+                self._look_up(self._looked_up_again)
             exchange.connect(self._addresses)
             return
         self._resolving.append(exchange)
         if len(self._resolving) == 1:
-            host, port = self._settings.api_host, self._settings.api_port
-            self._submit(lambda: look_up(host, port), self._looked_up)
+            self._look_up(self._looked_up)
+
+    def _look_up(self, done: Callable[[Any], None]) -> None:
+        self._look_up_at = self._clock.now() + NAME_AGE
+        host, port = self._settings.api_host, self._settings.api_port
+        self._submit(lambda: look_up(host, port), done)
+
+    def _looked_up_again(self, result: Addresses | Exception) -> None:
+        if not isinstance(result, Exception):  # else those known are used on
+            self._addresses = result
 
     def _looked_up(self, result: Addresses | Exception) -> None:
         waiting, self._resolving = self._resolving, []

@@ -69,6 +69,11 @@ class Client:
         self.raw = b""
         self.resume = _nothing
 
+    def end(self) -> None:
+        """It has what it asked for: replies are large, and would stay until Python looks for such rings."""
+        self.resume = _nothing
+        self.answers.clear()
+
 
 def _nothing() -> None:
     """What is done for a client that went."""

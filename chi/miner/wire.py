@@ -113,7 +113,9 @@ class Exchange:
         self.finish(ChiError(name, miner=self._miner, why=error.strerror))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; what came on it is with whom it is for."""
+        self._data.clear()
+        self.reply = None
         if self._socket is not None:
             self._sockets.pop(self._socket.fileno(), None)
             self._socket.close()

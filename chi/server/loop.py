@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import math
 import select
 import socket
 from collections.abc import Callable, Sequence
@@ -164,9 +165,8 @@ class Loop:
                 flags |= select.POLLOUT
             if flags:
                 pollster.register(number, flags)
-        ready = [
-            (number, self.sockets[number], flags) for number, flags in pollster.poll(int(timeout * 1000))
-        ]
+        wait = math.ceil(timeout * 1000)  # rounded down, the last millisecond would be spent turning
+        ready = [(number, self.sockets[number], flags) for number, flags in pollster.poll(wait)]
         until = self.clock.now() + READING
         for number, entry, flags in sorted(ready, key=lambda event: isinstance(event[1], Channel)):
             if self.sockets.get(number) is not entry:  # closed meanwhile

@@ -7,7 +7,7 @@ Nothing here asks a miner.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chi.status.history import History
@@ -75,23 +75,27 @@ def last_hour(history: History, now: float) -> dict[str, Any]:
     """Return the shares of the last hour, and its hashrate in SPARK means, the newest last."""
     told: dict[str, Any] = {}
     for name in ("accepted", "rejected"):
-        counts = known(history.hour(f"shares_{name}", now))
-        told[f"shares_{name}_hour"] = exact(sum(counts)) if counts else None
+        total, count = summed(history.hour(f"shares_{name}", now))
+        told[f"shares_{name}_hour"] = exact(total) if count else None
     rates = history.hour("hashrate", now)
     size = len(rates) // SPARK
     told["hashrate_hour"] = [mean(rates[start : start + size]) for start in range(0, len(rates), size)]
     return told
 
 
-def known(values: Iterable[float]) -> list[float]:
-    """Return those that are not NaN."""
-    return [value for value in values if value == value]
+def summed(values: Sequence[float]) -> tuple[float, int]:
+    """Return the sum of those that are not NaN, and how many they are."""
+    total = sum(values)
+    if total == total:  # none is
+        return total, len(values)
+    known = [value for value in values if value == value]
+    return sum(known), len(known)
 
 
-def mean(values: Iterable[float]) -> float | None:
+def mean(values: Sequence[float]) -> float | None:
     """Return the mean of what is known, to four digits."""
-    told = known(values)
-    return exact(float(f"{sum(told) / len(told):.4g}")) if told else None
+    total, count = summed(values)
+    return exact(float(f"{total / count:.4g}")) if count else None
 
 
 def totals(miners: list[dict[str, Any]]) -> dict[str, Any]:

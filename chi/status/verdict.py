@@ -79,7 +79,7 @@ def judge(previous: Verdict | None, status: Status | None, history: History | No
         found = {("no-data", ""): Finding("no-data")}
         memory = memory and replace(memory, silent=True)
     else:
-        usual = history.usual() if history else None
+        usual = history.usual() if history and not memory else None  # a sort of the day: once is enough
         memory = remember(memory, status, now) if memory else begin(status, now, usual)
         found = {(each.key, each.about): each for each in find(status, memory)}
     marks = mark(before, found, status, memory, now)

@@ -57,16 +57,17 @@ def run_pollers(port, *options):
     return result
 
 
-def rate(port, seconds):
-    """Return requests per second over 64 pollers: wrk's, which costs less, or our own pollers'."""
+def polled(port, seconds):
+    """Return how many requests of 64 pollers in how many seconds: wrk's, which costs less, or our own's."""
     if not shutil.which("wrk"):
         result = run_pollers(port, "--seconds", str(seconds))
-        return result["requests"] / result["seconds"]
+        return result["requests"], result["seconds"]
     command = ["wrk", "-t1", f"-c{POLLERS}", f"-d{seconds}s", f"http://127.0.0.1:{port}/summary"]
     output = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(output)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1))
+    requests, taken = re.search(r"(\d+) requests in ([\d.]+)s", output).groups()
+    return int(requests), float(taken)
 
 
 def header():
@@ -99,23 +100,27 @@ def throughput(where, server_cores, other_cores, rounds, goals=(None, None)):
         servers |= {"nginx, one process": nginx()} if NGINX else {}
         running = {name: stack.enter_context(manager) for name, manager in servers.items()}
         os.sched_setaffinity(0, other_cores)
-        rates = {name: [] for name in running}
+        rates, per_cpu = ({name: [] for name in running} for _ in range(2))
         for turn in range(rounds + 1):
             say(f"throughput, {where}, round {turn} of {rounds}")
             for name, one in running.items():
-                result = rate(one.port, 1)
+                before = one.cpu()
+                requests, taken = polled(one.port, 1)
                 if turn:  # the first round warms up
-                    rates[name].append(result)
+                    rates[name].append(requests / taken)
+                    per_cpu[name].append(requests / (one.cpu() - before))
         os.sched_setaffinity(0, CORES)
-    throughput_rows(where, rates, goals)
-
-
-def throughput_rows(where, rates, goals):
-    """Print what `throughput` measured."""
     row(f"requests/s, {POLLERS} pollers, {where}")
-    at_least("  fresh", rates["bare"], rates["chi"], goals[0])
+    throughput_rows(rates, (None, None))
     spread = [f"{min(rates[name]):,.0f}-{max(rates[name]):,.0f}" for name in ("bare", "chi")]
-    row("    slowest and quickest round", *spread)
+    row("  slowest and quickest round", *spread)
+    row("the same, for a second of the server's CPU")
+    throughput_rows(per_cpu, goals)
+
+
+def throughput_rows(rates, goals):
+    """Print ratios; for CPU they are steadier: on a busy core, four threads get more of it than one."""
+    at_least("  fresh", rates["bare"], rates["chi"], goals[0])
     at_least("  --max-age 0.1", rates["bare"], rates["chi --max-age"], goals[1])
     for name in ("bare waitress", "bare, one thread", "nginx, one process"):
         if name in rates:

@@ -23,7 +23,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 # chi with a day of history of each miner, as if it had watched: a sample each 15 s.
 DAY = """if True:
-    import sys
+    import copy, sys
     from chi import cli
     from chi.access import Policy
     from chi.server.listening import open_sockets
@@ -32,12 +32,13 @@ DAY = """if True:
     port, miners = sys.argv[1:]
     settings = Settings(http_port=int(port), listen=("127.0.0.1",), miners=miners, history=1440)
     loop = cli.build(settings, Policy(settings), open_sockets(settings))
-    now = loop.clock.now()
+    now, (first, *others) = loop.clock.now(), loop.sites
     for number in range(5760):
         rig = Rig(hashrate=1e14 + number, temperature=70.0, power=3000.0, shares_accepted=float(number),
                   shares_rejected=0.0, shares_stale=0.0)
-        for site in loop.sites:
-            site.monitor.history.add(now - (5760 - number) * 15.0, Status(rig))
+        first.monitor.history.add(now - (5760 - number) * 15.0, Status(rig))
+    for site in others:
+        site.monitor.history = copy.deepcopy(first.monitor.history)
     loop.run()
 """
 

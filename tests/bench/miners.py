@@ -1,7 +1,7 @@
 """A fleet of simulated miners in one process: each on an address of its own, all on one port.
 
 miners.py COUNT [HUNG] prints a line `NAME = HOST:PORT` for each and serves until it is ended. The first HUNG
-of them accept and never answer. All tell the same, which is made once.
+accept and never answer. All tell the same, which is made once.
 """
 
 import json

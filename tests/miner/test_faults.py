@@ -82,7 +82,7 @@ def test_nothing_that_a_miner_says_ends_chi(
     assert "Traceback" not in caplog.text
 
 
-def fault(*_: object) -> Any:
+def fault(*_: object, **__: object) -> Any:
     """In place of what must not fail."""
     raise RuntimeError("a fault")
 

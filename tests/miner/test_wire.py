@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from waitress import wasyncore
 
-from chi.bounds import MAX_REPLY
+from chi.bounds import MAX_REPLY, NAME_AGE
 from chi.errors import ChiError
 from chi.miner.replies import Made, Reply, read_json
 from chi.miner.wire import Exchange
 from chi.server import listening
 from tests.client import Wire
-from tests.conftest import Chi, Response
+from tests.conftest import Chi, Response, StillClock
 from tests.scripted import (
     CLOSE,
     HEALTHY,
@@ -685,6 +685,7 @@ class Names:
     def __init__(self, *addresses: tuple[str, int]) -> None:
         self.addresses = addresses
         self.asked = 0
+        self.fails = False
         self.gate = threading.Event()
         self.gate.set()
 
@@ -693,6 +694,8 @@ class Names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         self.asked += 1
         self.gate.wait(30)
+        if self.fails:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [(socket.AF_INET, address) for address in self.addresses]
 
 
@@ -734,6 +737,44 @@ def test_name_is_looked_up_again(
     names.addresses = addresses
     recovers(chi, miner)
     assert names.asked == 2
+
+
+def test_name_moves_while_its_old_address_answers(
+    serve: Serve, miner: ScriptedMiner, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After NAME_AGE the name is looked up again, while another miner may answer at its old address."""
+    chi = serve_name(serve, monkeypatch, names, clock=StillClock().clock)
+    assert chi.get("/summary").status == 200
+    with ScriptedMiner() as other:
+        names.addresses = (("127.0.0.1", other.port),)
+        chi.advance(NAME_AGE - 1)
+        assert chi.get("/summary").status == 200
+        assert (names.asked, miner.commands.count("summary")) == (1, 2)
+        chi.advance(1)
+        names.gate.clear()
+        assert chi.get("/summary").status == 200  # while the name is looked up
+        assert miner.commands.count("summary") == 3
+        names.gate.set()
+        until = time.monotonic() + 10
+        while not other.requests and time.monotonic() < until:
+            assert chi.get("/summary").status == 200
+        assert (names.asked, other.commands) == (2, ["summary"])
+
+
+def test_name_that_is_gone_while_its_address_answers(
+    serve: Serve, miner: ScriptedMiner, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the name cannot be looked up again, the addresses known are used on."""
+    chi = serve_name(serve, monkeypatch, names, clock=StillClock().clock)
+    assert chi.get("/summary").status == 200
+    names.fails = True
+    for count in (2, 3, 4):
+        chi.advance(NAME_AGE)
+        assert chi.get("/summary").status == 200
+        until = time.monotonic() + 10
+        while names.asked < count and time.monotonic() < until:
+            assert chi.get("/healthz").status == 200
+        assert (names.asked, miner.commands.count("summary")) == (count, count)
 
 
 def test_deadline_of_looking_up(

@@ -10,7 +10,7 @@ import pytest
 from tests.client import Background, Wire
 from tests.conftest import Chi
 
-GREEDY, EACH = 4, 1200  # connections, and requests that each has sent before the first is answered
+GREEDY, EACH = 4, 400  # connections, and requests that each has sent before the first is answered
 
 
 def read_all(sock: socket.socket) -> int:
@@ -29,8 +29,8 @@ def test_pipelined_requests_starve_nobody(chi: Chi, path: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     last = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     counters = chi.loop.sites.counters
-    with Wire(chi.port) as honest:
-        wires = [Wire(chi.port) for _ in range(GREEDY)]
+    with Wire(chi.port, timeout=60) as honest:
+        wires = [Wire(chi.port, timeout=60) for _ in range(GREEDY)]
         readers = [Background(read_all, wire.sock) for wire in wires]
         senders = [Background(wire.send, request * (EACH - 1) + last) for wire in wires]
         while counters["http_requests", "200"] < 4 * GREEDY:  # they are at it

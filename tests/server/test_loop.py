@@ -12,6 +12,7 @@ import re
 import resource
 import signal
 import socket
+import statistics
 import sys
 import tempfile
 import threading
@@ -21,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waitress import wasyncore
 
+from chi.access import Policy
 from chi.bounds import EVICT_AHEAD, HEADER_TIME
+from chi.cli import build
 from chi.server.listening import listen, open_sockets
-from chi.server.loop import CLEAN_EVERY, DRAIN, GRACE, PATIENCE
+from chi.server.loop import CLEAN_EVERY, DRAIN, GRACE, PATIENCE, Loop
 from chi.settings import Settings
 from tests.client import Background, Wire
 from tests.conftest import Chi, Process, StillClock
@@ -37,6 +41,28 @@ EXPECTED = re.compile(
     r"|WARNING the API .*whoever reaches chi.*"
 )
 A_SECOND = 10.0  # on a machine that does other things as well
+
+
+@contextlib.contextmanager
+def a_loop() -> Iterator[Loop]:
+    """A loop with sockets that nobody has run: its turns are the caller's."""
+    settings = Settings(http_port=0, listen=("127.0.0.1",), api_port=free_port(), history=0)
+    loop = build(settings, Policy(settings), open_sockets(settings))
+    try:
+        yield loop
+    finally:
+        wasyncore.close_all(loop.sockets)
+
+
+def test_a_wait_of_less_than_a_millisecond_is_waited() -> None:
+    """poll() counts milliseconds: rounded down, the loop would turn and turn until something is due."""
+    with a_loop() as loop:
+        waited = []
+        for _ in range(101):
+            begun = time.monotonic()
+            loop.turn(0.0009)
+            waited.append(time.monotonic() - begun)
+    assert statistics.median(waited) >= 0.0009
 
 
 @pytest.fixture

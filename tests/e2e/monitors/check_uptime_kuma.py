@@ -113,6 +113,9 @@ class Kuma:
         """End what was started."""
         for process in reversed(self._started):
             end(process)
+        if len(self._started) > 1 and self._client.stdout:
+            self._reader.join(10)
+            self._client.stdout.close()
 
 
 @pytest.fixture(scope="module")
