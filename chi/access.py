@@ -57,7 +57,7 @@ class Policy:
 
     @property
     def exposure(self) -> str:
-        """What whoever reaches chi can do, in words."""
+        """What a client may do, in words."""
         if self._settings.only_reports:
             with_token = ", with the token" if self._settings.private else ""
             return f"reports only ({self._settings.only_reports}){with_token}"
@@ -79,11 +79,11 @@ class Policy:
 
     @property
     def is_open(self) -> bool:
-        """Whether only the miner's API stands between a client and a privileged command."""
+        """Whether only the miner's API restricts privileged commands."""
         return self.mode == "open"
 
     def allows(self, address: str) -> bool:
-        """The rung before any byte is read: whether this address may connect (--allow)."""
+        """The check before any byte is read: whether this address may connect (--allow)."""
         networks = self._settings.allow
         if not networks:
             return True
@@ -94,7 +94,7 @@ class Policy:
         return False
 
     def learn_name(self, name: object) -> None:
-        """Take a name for this machine's own; its FQDN, which may take long to be looked up."""
+        """Add a name of this machine: its FQDN, whose lookup may take long."""
         if isinstance(name, str) and name:
             self._hosts.add(name.lower())
 
@@ -108,7 +108,7 @@ class Policy:
         return plain and self._reports.issuperset(command.split("+"))
 
     def admit(self, environ: dict[str, Any]) -> None:
-        """The rungs for every request: Host, and with --private the token."""
+        """The checks for every request: Host, and with --private the token."""
         for host in named_hosts(environ):
             if not self._is_ours(host):
                 raise ChiError("host", host=quote(host), bare=host_name(host)[:60] or "NAME")
@@ -116,7 +116,7 @@ class Policy:
             self._check_token(environ)
 
     def judge(self, environ: dict[str, Any], members: dict[str, Any]) -> bool:
-        """The rungs for what goes to the miner; whether it is a report, which others may share."""
+        """The checks for requests to the miner; return whether it is a report, which clients may share."""
         report = self.is_report(members)
         if self._token and not report:
             self._check_token(environ)
@@ -155,7 +155,7 @@ class Policy:
         known = name in self._hosts or "*" in self._hosts or name.endswith(LOCAL_DOMAINS)
         if known or PLAIN_NAME.fullmatch(name) or is_literal(name):
             return True
-        # Read anew each time: the network may have come up after chi.
+        # Read each time: the network may have started after chi.
         return name in {f"{self._own_name}.{domain}" for domain in search_domains(RESOLVER)}
 
     def _check_token(self, environ: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ def search_domains(path: str) -> list[str]:
 
 
 def read_token(path: str) -> bytes:
-    """Return the token in a file; ValueError says why it is none."""
+    """Return the token in a file; ValueError says why it is not valid."""
     try:
         with open(path, "rb") as file:
             mode, token = os.fstat(file.fileno()).st_mode, file.read(MAX_TOKEN + 2).strip()
@@ -241,7 +241,7 @@ def is_literal(name: str) -> bool:
 
 
 def is_browser(environ: dict[str, Any]) -> bool:
-    """Whether a page may be behind a request, rather than a program of its user's."""
+    """Whether the request may come from a web page, not from a program that the user started."""
     if environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/"):
         return True
     return any(name in environ for name in ("HTTP_ORIGIN", "HTTP_REFERER")) or any(
@@ -250,7 +250,7 @@ def is_browser(environ: dict[str, Any]) -> bool:
 
 
 def check_same_site(environ: dict[str, Any]) -> None:
-    """Refuse what a page of another site had a browser send."""
+    """Refuse a POST that a browser sent for a page of another site."""
     host = environ.get("HTTP_HOST", "").lower()
     sender = environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER")
     if sender is not None:

@@ -44,7 +44,7 @@ NAMED = 20  # of the miners of a fleet, in words
 
 
 class Handlers:
-    """What the routes lead to. The environ has `chi.client`, the Client, beside what WSGI puts there."""
+    """The handlers of all routes. The environ has `chi.client`, the Client, beside what WSGI puts there."""
 
     def __init__(self, settings: Settings, policy: Policy, sites: Sites) -> None:
         self._settings = settings
@@ -101,9 +101,9 @@ class Handlers:
         return respond(Reply(envelope("S", 200, said)))
 
     def metrics(self) -> bottle.HTTPResponse:
-        """GET /metrics: for Prometheus. Whatever fails at the miner is data here, never an error.
+        """GET /metrics: for Prometheus. A failure of the miner is data here, not an error.
 
-        A fleet's miners have their own below their names, and the root has what is chi's own.
+        A fleet's miners have their metrics below their names; the root has chi's own metrics.
         """
         from chi.status import prometheus  # here, as most who start chi never ask for them
 
@@ -134,7 +134,7 @@ class Handlers:
         return bottle.HTTPResponse(body, 200, [("Content-Type", CONTENT_TYPE), *JSON_HEADERS[1:]])
 
     def status(self) -> bottle.HTTPResponse:
-        """GET /status.json: the miner's state, alike for every firmware."""
+        """GET /status.json: the miner's state, in the same form for every firmware."""
         from chi.status import verdict
         from chi.status.model import to_json
 
@@ -146,7 +146,7 @@ class Handlers:
         return self._aged(self._document(told), found)
 
     def history(self) -> bottle.HTTPResponse:
-        """GET /history.json: what the miner told in the last minutes, or a day. It is not asked."""
+        """GET /history.json: the miner's state over the last minutes or day. Does not ask the miner."""
         from chi.status.history import RANGES
 
         span = field_of(bottle.request.environ, "range")
@@ -156,7 +156,7 @@ class Handlers:
         return self._document(self._monitor.history.to_json(now, epoch, span or ""))
 
     def fleet(self) -> bottle.HTTPResponse:
-        """GET /fleet.json: the miners of a fleet, from what chi knows. They are not asked."""
+        """GET /fleet.json: the miners of a fleet, from what chi knows. Does not ask them."""
         from chi.status.fleet import fleet_json
 
         now, epoch = self._clock.now(), self._clock.epoch()
@@ -186,11 +186,11 @@ class Handlers:
         return respond(Reply(envelope("S", 200, self._sites.condition)))
 
     def access(self) -> bottle.HTTPResponse:
-        """GET /access.json: what chi lets its clients do, by its settings, whoever asks."""
+        """GET /access.json: what chi's settings allow; the same for all clients."""
         return self._document({"mode": self._policy.mode, "private": self._settings.private})
 
     def dashboard(self) -> bottle.HTTPResponse:
-        """GET /dashboard: the page, which reads the three above; of a fleet, the one of all miners."""
+        """GET /dashboard: the page of the miner, or of all miners of a fleet."""
         if bottle.request.environ["chi.respelt"]:  # what the page reads is beside its own path
             site = bottle.request.environ["chi.site"]
             return moved((site.path if site else "") + "/dashboard")
@@ -198,12 +198,12 @@ class Handlers:
         return static_page("dashboard.html" if environ["chi.site"] else "fleet.html", environ)
 
     def favicon(self) -> bottle.HTTPResponse:
-        """GET /favicon.ico: for tabs and bookmarks; browsers need not ask again today."""
+        """GET /favicon.ico: for tabs and bookmarks; browsers cache it for a day."""
         headers = {"Content-Type": "image/x-icon", "Cache-Control": "max-age=86400"}
         return bottle.HTTPResponse(FAVICON, 200, headers)
 
     def manifest(self) -> bottle.HTTPResponse:
-        """GET /manifest.webmanifest: how the page is put on a home screen."""
+        """GET /manifest.webmanifest: how a phone adds the page to its home screen."""
         headers = {"Content-Type": "application/manifest+json", "Cache-Control": "max-age=86400"}
         return bottle.HTTPResponse(ENCODER.encode(MANIFEST).encode("ascii"), 200, headers)
 
@@ -212,14 +212,14 @@ class Handlers:
         return bottle.HTTPResponse(b"User-agent: *\nDisallow: /\n", 200, {"Content-Type": "text/plain"})
 
     def refuse(self) -> bottle.HTTPResponse:
-        """Any other method for what can only be read; a browser may ask for leave to."""
+        """Any other method for a path that can only be read; answers a browser's CORS preflight."""
         leave = self._policy.preflight(bottle.request.environ)
         if not leave:
             raise method_error("GET, HEAD")
         return bottle.HTTPResponse(b"", 204, leave)
 
     def refuse_command(self, path: str) -> bottle.HTTPResponse:
-        """Any other method for /<command>...; a browser may ask for leave, which there is for reports."""
+        """Any other method for /<command>...; answers a browser's CORS preflight, allowed for reports."""
         environ = bottle.request.environ
         leave = self._policy.preflight(environ)
         if not leave or not self._policy.is_report(read_path(environ["PATH_INFO"]).members):
@@ -251,9 +251,9 @@ class Handlers:
         return guarded
 
     def take_path(self) -> None:
-        """Before the route is chosen: move a miner's name to the script's, and spell chi's own paths right.
+        """Before routing: move /@NAME to SCRIPT_NAME, and remove extra slashes from chi's own paths.
 
-        What differs from one of them only in slashes is it, and is never forwarded.
+        A path that differs from one of them only in slashes is never forwarded.
         """
         environ = bottle.request.environ
         name, rest = split_path(environ["PATH_INFO"])
@@ -290,14 +290,14 @@ class Handlers:
         return respond(self._miner.ask(client, plan.request, pretty, shared=report))
 
     def _aged(self, response: bottle.HTTPResponse, found: Found) -> bottle.HTTPResponse:
-        """Say how old it is, where it is not of this moment."""
+        """Set the Age header if the status is older than the request."""
         age = self._clock.now() - found.asked
         if found.asked < bottle.request.environ["chi.client"].arrived and age >= 1:
             response.set_header("Age", str(int(age)))
         return response
 
     def _document(self, value: Any) -> bottle.HTTPResponse:
-        """What chi tells itself, as JSON."""
+        """A document of chi's own, as JSON."""
         body = ENCODER.encode(value).encode("ascii")
         return respond(Reply(indent(body) if asks_for(bottle.request.environ, "pretty") else body))
 
@@ -320,7 +320,7 @@ def names_of(sites: Sites) -> str:
 
 
 def bottle_error(error: bottle.HTTPError) -> bytes:
-    """Answer what bottle refuses: its own error pages are HTML."""
+    """Answer requests that bottle refuses: its own error pages are HTML."""
     if error.status_code == 404:  # every path that begins with / has a route, for every method
         ours = ChiError("bad-path", why="it does not begin with /")
     else:

@@ -1,6 +1,6 @@
 """Limits of everything that a client or a miner can make grow, each with its reason.
 
-Only numbers: whoever keeps to one imports it from here.
+Only numbers. The files that enforce a limit import it from here.
 """
 
 # A request to the miner, and its reply
@@ -10,7 +10,7 @@ MAX_PRETTY = 4 * MAX_REPLY  # a reply with ?pretty: indenting makes a deep one 1
 MAX_MARKS = 150_000  # brackets, quotes and commas of a reply to be repaired or indented: 60 ms on a PC
 MAX_TEXT_REPLY = 64 << 10  # four times the buffer of ccminer; translated at once, about 0.1 s of work on a PC
 MAX_DEPTH = 64  # real replies nest 6 deep; on musl 1,035 levels overflow a thread's 128 KiB stack
-MAX_LOOKED = 4 * MAX_REPLY  # bytes looked at, in all, to see whether a reply without NUL is complete
+MAX_LOOKED = 4 * MAX_REPLY  # total bytes examined to see whether a reply without NUL is complete
 LARGE = 64 << 10  # what is read from a socket at once
 
 # What waits for the miner, and what is remembered of it
@@ -41,12 +41,12 @@ MAX_REASON = 200  # characters of a message in a status line: what checkers show
 MAX_METHOD = 32  # characters of a method; the longest that is registered has 17
 MAX_FRAMING = 4096  # bytes around the data of chunks: sizes, extensions, trailer; a body has a few hundred
 HEADER_TIME = 30  # seconds: a request must have come whole after this long; dripping ones are closed
-SEND_TIME = 30  # seconds: a client that reads nothing of its response for so long is left
-LINGER = 2.0  # seconds that a client that was refused may go on sending; looked at with the idle ones
+SEND_TIME = 30  # seconds: a client that reads nothing of its response for this long is disconnected
+LINGER = 2.0  # seconds that a refused client may continue to send; checked with the idle connections
 MAX_DESCRIPTORS = 1024  # room for every viewer of a LAN; what looks at each costs 2 ms a turn then
 MIN_DESCRIPTORS = 48  # with fewer, chi's own and those of the miner leave clients next to none
 SPARE_DESCRIPTORS = 64  # beyond the clients' connections: the miner's, the log, what Python opens
-EVICT_AHEAD = 8  # so many below the limit, connections begin to make room
+EVICT_AHEAD = 8  # chi begins to close idle connections this many below the limit
 SHARE = 64  # connections of one address; one that has more gives them up first when room is short
 
 # What all clients together may hold: a router has 40 MB for chi, and an attack must leave it some

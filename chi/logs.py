@@ -52,7 +52,7 @@ class StandardError(logging.Handler):
             self._lost = 0
 
     def _write(self, data: bytes) -> bool:
-        """Write all, unless there is no room: a pipe that is ready has room for a piece."""
+        """Write the line, unless the pipe is full: one that is ready has room for a piece."""
         for start in range(0, len(data), select.PIPE_BUF):
             ready = select.poll()
             ready.register(self._descriptor, select.POLLOUT)

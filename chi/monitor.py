@@ -28,7 +28,7 @@ log = logging.getLogger("chi")
 FIRST_SAMPLE = 15.0  # seconds from the start to the first sample of the history
 SAMPLE_EVERY = 15.0  # seconds between two samples
 FULL_EVERY = 60.0  # seconds between two that have all that the verdict is judged by: pools, fans, power
-LOOK = 10.0  # how often systemd's status line is made sure of, also while nobody asks
+LOOK = 10.0  # seconds between two checks for systemd's status line, also without clients
 # Errors of a scrape that tell nothing of the miner: it was not asked
 NOT_ASKED = frozenset({"busy", "not-sent", "stopping", "miner-gone"})
 PROBE_AFTER = 3.0  # from the miner's first answer to the question whether it may be changed
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 
 class Scrape:
-    """What a client that `waits` wants to know; it may go on when that waits no longer.
+    """A scrape for a client that `waits`; it may continue after the client has its answer.
 
     It asks as a `client` of its own, and ends with an `outcome`.
     """
@@ -67,7 +67,7 @@ class Scrape:
 
 
 class Monitor:
-    """What monitors and the page read: the miner's state, alike for every firmware, and its last minutes.
+    """The miner's state in the same form for every firmware, and its history.
 
     `warns`: whether to log what it means that chi is open. `looks`: whether to ask for the version every LOOK
     seconds, for `condition`. `tell` is called when `condition` may have changed, `turn` by the event loop.
@@ -139,7 +139,7 @@ class Monitor:
         return min(self._probe_at, self._look_at, self.sample_at, waiting)
 
     def turn(self, now: float) -> None:
-        """Ask the miner for what is due, and answer who has waited long enough."""
+        """Ask the miner for what is due, and answer clients whose deadline has come."""
         for client in [client for client in self._waiting if client.deadline <= now]:
             del self._waiting[client]
             client.resume()
@@ -186,7 +186,7 @@ class Monitor:
             scrape.waits.resume()
 
     def _late(self, client: Client, scrape: Scrape) -> Found:
-        """Return the last status if a slow miner's next is on its way, and it is young enough."""
+        """Return the last status if a slow miner's next is being read, and it is at most STATUS_AGE old."""
         now, found = self._clock.now(), self._newest
         if not (scrape.is_heard or self._took > client.deadline - client.arrived):
             error = self._miner.overdue(scrape.client)
@@ -194,7 +194,7 @@ class Monitor:
             raise error
         if self._going_on is None or self._going_on.outcome is not None:
             self._going_on = scrape
-        elif self._going_on is not scrape:  # one that goes on is enough
+        elif self._going_on is not scrape:  # only one scrape continues
             scrape.outcome = ChiError("busy")
         if now - found.asked <= STATUS_AGE and found.asked > self._miner.changed:
             return found
@@ -229,7 +229,7 @@ class Monitor:
             self._newest, self._took = found, self._clock.now() - client.arrived
             self._judge(client.arrived, found.status)
             self.full_at = client.arrived + FULL_EVERY
-            # What was asked for somebody else need not be asked again, if it is nearly time.
+            # Use what was asked for another client as a sample, if one is nearly due.
             if client.arrived >= self.sample_at - self.interval / 10:
                 self._add(client.arrived, found.status)
             for scrape in [other.scrape for other in self._waiting]:
@@ -381,7 +381,7 @@ def may_write(reply: Any) -> bool | None:
 
 
 def warn_of(writes: bool | None) -> str:
-    """What it means that chi is open, in words."""
+    """The consequence of open access, in words."""
     end = "--read-only or --token-file ends that"
     return {
         True: f"the API gives this host write access: whoever reaches chi can change the miner; {end}",

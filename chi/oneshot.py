@@ -49,7 +49,7 @@ class Asked(Protocol):
 
 
 class Once:
-    """The miner, asked one thing after another by whoever waits for the answer."""
+    """The miner, asked by a caller that waits for each reply."""
 
     def __init__(self, settings: Settings, threads: Threads) -> None:
         self._timeout = settings.timeout

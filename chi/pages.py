@@ -94,7 +94,7 @@ class StaticPage(NamedTuple):
 
 
 def static_page(name: str, environ: dict[str, Any]) -> bottle.HTTPResponse:
-    """A page of a file, compressed for who takes that; 304 for who has it."""
+    """A page from a file, compressed if the client accepts that; 304 if the client has it."""
     body, compressed, allowed, tag = read_page(name)
     zipped = bool(compressed) and takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
     tag = f'"{tag}-gzip"' if zipped else f'"{tag}"'
@@ -128,7 +128,7 @@ def read_page(name: str) -> StaticPage:
         body = file.read()
     sources = [
         "connect-src 'self'",
-        "img-src 'self' data:",  # its icon, which it draws anew with each verdict
+        "img-src 'self' data:",  # its icon, which it redraws with each verdict
         "manifest-src 'self'",
         "form-action 'none'",
         "require-trusted-types-for 'script'",

@@ -87,12 +87,12 @@ def scrape(settings: Settings) -> dict[str, bytes]:
             found.setdefault(command, b"")
             parsed[command] = None
         if not any(found.values()):
-            break  # nobody is there: asking for more would take a --timeout each
+            break  # the miner is down: each further command would take a --timeout
     return found
 
 
 def redacted(replies: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the replies with what tells who owns the miner replaced, alike in all of them."""
+    """Return the replies with identifying data replaced, by the same stand-ins in all of them."""
     from chi.status.redact import Redactor
 
     redactor = Redactor()

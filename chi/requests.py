@@ -76,7 +76,7 @@ def depth_of(environ: dict[str, Any]) -> int:
 
 
 def scrape_timeout(environ: dict[str, Any]) -> float:
-    """Return how long Prometheus lets a scrape take, in seconds, less what the way there and back needs."""
+    """Return how long Prometheus lets a scrape take, in seconds, less the time on the network."""
     try:
         limit = float(environ.get("HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS", "inf"))
     except ValueError:
@@ -109,7 +109,7 @@ def check_place(environ: dict[str, Any]) -> None:
 
 
 def accepted_age(environ: dict[str, Any]) -> float:
-    """Return how old an answer the client takes, in seconds: Cache-Control: max-age (RFC 9111, 5.2.1.1)."""
+    """Return the age that the client accepts, in seconds: Cache-Control: max-age (RFC 9111, 5.2.1.1)."""
     control = environ.get("HTTP_CACHE_CONTROL", "").lower()
     match = re.search(r"(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])", control, re.ASCII)
     return float(match[1]) if match and "no-" not in control else 0.0

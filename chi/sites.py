@@ -55,7 +55,7 @@ class Site:
         return f"/@{self.name}" if self.name else ""
 
     def turn(self, now: float) -> float:
-        """Do what is due; return when something will be."""
+        """Do what is due; return when to be called next."""
         guarded("doing what is due", self.monitor.turn, now)
         wait = [IDLE]
         guarded("asking a miner", lambda: wait.append(self.miner.turn(now)))
@@ -117,7 +117,7 @@ class Sites:
         return site is not None and site.miner.ask_again(client)
 
     def turn(self, now: float) -> float:
-        """Do what is due; return for how many seconds nothing is."""
+        """Do what is due; return the seconds until the next call."""
         for site in [site for site, due in self._due.items() if due <= now]:
             self._due[site] = float("inf")
             due = site.turn(now)
@@ -152,7 +152,7 @@ class Sites:
         self._tell()
 
     def _take(self, places: tuple[Place, ...]) -> None:
-        """Serve these and no others; one that has moved begins anew."""
+        """Serve exactly these miners; one with a new address starts without history."""
         root = Place("", self._settings.api_host, self._settings.api_port)
         wanted = (root, *places) if self._at_root or not places else places
         there = {site.place: site for site in (*self, *filter(None, [self.root]))}

@@ -1,1 +1,1 @@
-"""The wing towards the miner: what is asked, how it goes over the wire, and what a reply is."""
+"""The side towards the miners: requests, wire protocols and replies."""

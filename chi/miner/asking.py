@@ -31,7 +31,7 @@ from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look
 from chi.settings import Settings
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
-TICK, IDLE = 0.05, 1.0  # how often the event loop looks at the time, with and without somebody waiting
+TICK, IDLE = 0.05, 1.0  # seconds between two turns of the event loop, with and without waiting clients
 
 
 class Miner:
@@ -64,7 +64,7 @@ class Miner:
         self._dialect = Dialect(settings.protocol)
         self.one_at_a_time = False  # whether the miner hangs up on a second connection
         self.trouble = ""  # while it does not answer, the name of the error
-        self._answers: bool | None = None  # None: nobody has asked yet
+        self._answers: bool | None = None  # None: not asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
         self._shared: dict[Key, Question] = {}
         self._judged: dict[bytes, Key] = {}  # requests of clients, as they came, and the report they ask for
@@ -155,12 +155,12 @@ class Miner:
 
     @property
     def answers(self) -> bool | None:
-        """Whether it answered when it was last asked; None: nobody has asked yet."""
+        """Whether it answered when it was last asked; None: not asked yet."""
         return self._answers
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits and nothing is under way."""
+        """Whether no client waits and no request is under way."""
         return not self._open and not self._exchanges and not self._spent
 
     def give_up(self, error: str) -> None:
@@ -170,7 +170,7 @@ class Miner:
             self._answer(question, None, ChiError(error, further=question.further if sent else ""))
 
     def leave(self) -> None:
-        """Answer everybody with `miner-gone`, from now on: chi no longer serves it."""
+        """Answer all clients with `miner-gone` from now on: the miner was removed."""
         self._gone = True
         self.give_up("miner-gone")
 
@@ -350,7 +350,7 @@ class Miner:
         self._answer(question, exchange, self._read(question, exchange, outcome))
 
     def _read(self, question: Question, exchange: Conversation, outcome: bytes | ChiError) -> Outcome:
-        """Return the reply as the clients want it, or why there is none."""
+        """Return the reply in the form that the clients want, or the error."""
         if isinstance(outcome, ChiError):
             return outcome
         try:
@@ -361,7 +361,7 @@ class Miner:
             return error
 
     def _answer(self, question: Question, exchange: Conversation | None, outcome: Outcome) -> None:
-        """Give `outcome` to all who had arrived when it was asked for, and let the others ask anew."""
+        """Give `outcome` to the clients that had arrived when it was requested; the others ask again."""
         asked = exchange.asked if exchange else None
         question.exchanges = [other for other in question.exchanges if other is not exchange]
         if isinstance(outcome, Reply):

@@ -28,7 +28,7 @@ BFGMINER_SECTIONS = {**SECTIONS, "DEVDETAILS": "DEVS"}
 # nothing (CGMiner=…, Bitmain): there the code of the reply tells the section.
 DEVICE_KEYS = frozenset({"ASC", "PGA", "GPU", "CPU"})
 CODE_SECTIONS: dict[Any, str] = {9: "DEVS", 17: "GPU", 18: "CPU", 70: "STATS"}
-# Types are lost in text. These are text in JSON, whatever they look like; others are numbers if they can be.
+# Types are lost in text. These are strings in JSON even if they look like numbers.
 TEXTS = frozenset({
     "API", "Algorithm", "BFGMiner", "CGMiner", "Current Block Hash", "Description", "Device Code",
     "Device Path", "Driver", "Hash Method", "Intensity", "Kernel", "Manufacturer", "Miner", "Mining Goal",

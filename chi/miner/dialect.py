@@ -36,7 +36,7 @@ class Dialect:
         return self._pause > 0
 
     def may_try(self, now: float) -> bool:
-        """Whether chi may send one request of its own now; if so, that is taken for sent."""
+        """Whether chi may send one request of its own now; if so, it counts as sent."""
         if now < self._next_at:
             return False
         if self._pause:

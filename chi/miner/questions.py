@@ -108,17 +108,17 @@ class Question:
         return self.shared and not (joined and all(client.known for client in self.waiting))
 
     def wanted_until(self, exchange: Conversation) -> float:
-        """Until when somebody waits for this exchange."""
+        """The latest deadline of the clients that wait for this exchange."""
         asked = float("inf") if exchange.asked is None else exchange.asked
         return max((client.deadline for client in self.waiting if client.arrived <= asked), default=0.0)
 
     @property
     def made(self) -> Made | None:
-        """How to make a value of the reply; None if nobody wants it."""
+        """How to make a value of the reply; None if no client wants it."""
         return next((client.made for client in self.waiting if client.made), None)
 
     def wants_asking(self, now: float, patience: float) -> bool:
-        """Whether somebody waits whom no request under way serves, or one that is silent for `patience`."""
+        """Whether a client waits that no request under way serves, or only one silent for `patience`."""
         if not self.waiting or not self.exchanges:
             return bool(self.waiting)
         newest = self.exchanges[-1]

@@ -129,7 +129,7 @@ STRUCTURE_REPAIRS = (
     # }{: Bitmain and VolcMiner stats; ""temp0": Whatsminer
     ("missing-comma", re.compile(r'(?<=["\]}\w])(?=\s*["\[{])'), ","),
 )
-# Repairs of the strings' contents, likewise.
+# Repairs of the strings' contents, in the same form.
 STRING_REPAIRS = (
     # \': some forks
     ("bad-escape", re.compile(r"\\'"), "'"),
@@ -276,7 +276,7 @@ def _match_brackets(structure: str, repairs: list[str]) -> str:
 
 
 def _explain(data: bytes, error: ValueError) -> ChiError:
-    """Say what a reply is that is no JSON, because of `error`, and cannot be made so."""
+    """Describe a reply that is not JSON because of `error` and cannot be repaired."""
     text = data.decode("utf-8", "replace").strip()
     if re.match(r"[A-Z][A-Za-z ]*=[^{}]*\|", text):
         return ChiError("text-protocol", why=quote(text))

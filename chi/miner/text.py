@@ -34,7 +34,7 @@ RATE = re.compile(r"([kMGTP]?)H/s")  # cpuminer-opt's thread rates have their un
 PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 SOFTWARE = ("NAME", "VER")
 FIELD_END = re.compile(r";(?=[^;=]*=)")  # any other ; is part of a value
-# As JSON has them; what is longer is no figure of a miner's.
+# Numbers as in JSON; longer ones are not values of a miner.
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,20})?", re.ASCII)
 
 # --- From text to entries -------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def is_complete(data: bytes) -> bool:
 
 
 def read_records(data: bytes) -> list[Entry]:
-    """Return the entries of a reply, without its NUL; ChiError if it is none of this protocol, or cut off."""
+    """Return the entries of a reply, without its NUL; ChiError if it is in another protocol or cut off."""
     if data.lstrip().startswith((b"{", b"[", b"STATUS=", b"HTTP/")):
         raise ChiError("text-protocol", why=f"it begins with {quote(data.decode('utf-8', 'replace'))}")
     if data.strip() and not is_complete(data):
@@ -76,7 +76,7 @@ def read_records(data: bytes) -> list[Entry]:
 
 
 def _read_record(record: str) -> list[Entry]:
-    """Return the entry of a record; of one that is no KEY=value, as help has it, an entry for each line."""
+    """Return the entry of a record; for text without KEY=value, as in help, an entry for each line."""
     if "=" not in record.partition(";")[0]:
         return [{"Line": line} for line in record.splitlines() if line]
     fields = (field.partition("=") for field in FIELD_END.split(record))

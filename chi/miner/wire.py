@@ -180,7 +180,7 @@ class Exchange:
             self._received(chunk)
 
     def handle_expt_event(self) -> None:
-        """Urgent data is none of the API's; poll() tells of it until something else is read."""
+        """The API has no urgent data; poll() reports it until something else is read."""
         self.handle_read_event()
 
     def handle_close(self) -> None:

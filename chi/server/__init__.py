@@ -1,1 +1,1 @@
-"""The wing towards the clients: the event loop, their connections, listening sockets, systemd."""
+"""The side towards the clients: event loop, connections, listening sockets, systemd."""

@@ -274,7 +274,7 @@ class Channel(HTTPChannel):
         self._count_held()
 
     def drop(self) -> None:
-        """Close it at once, whatever it waits for."""
+        """Close it at once, even if it waits for a reply."""
         self.refused = False
         self.handle_close()
 
@@ -306,7 +306,7 @@ class Channel(HTTPChannel):
             return False
 
     def silent_for(self, seconds: float) -> bool:
-        """Whether nothing was asked for so long, and nothing is being received, answered or sent."""
+        """Whether the client has been idle for that long: no request received, answered or sent."""
         receiving = self.request is not None or self.has_unread
         return self.idle and not receiving and self.adj.clock.now() - self.progress >= seconds
 
@@ -367,7 +367,7 @@ def server_adjustments(listening: Sequence[socket.socket], clock: Clock, reserve
         connection_limit=descriptors - min(SPARE_DESCRIPTORS, descriptors // 2) - reserved,
         channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
         asyncore_use_poll=True,  # select() fails past descriptor 1023
-        log_socket_errors=False,  # a client that goes is no event
+        log_socket_errors=False,  # a client that disconnects is not worth a log line
         max_request_header_size=MAX_HEADER,
         max_request_body_size=MAX_BODY,
         # Replies stay in memory, and writing one never waits: the loop that writes is the one that sends.

@@ -1,7 +1,7 @@
 """The event loop: its iterations, signals (also SIGHUP's reload) and shutdown.
 
 Comes in: listening sockets, a WSGI application and the sites whose miners it carries. Goes out: nothing; it
-runs until stop(). Whatever answers a client here never waits for a miner.
+runs until stop(). Nothing here waits for a miner.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Loop:
             server.maintenance(now)
 
     def _serve(self, until: float) -> None:
-        """Answer one request of each connection that is ready now; what it pipelines is for the next turn."""
+        """Answer one request of each connection that is ready; pipelined ones wait for the next turn."""
         own, ready = len(self._own), len(self._ready)
         while (own or ready) and self.clock.now() < until:
             if own:

@@ -62,7 +62,7 @@ class Room:
 
     def keep_bytes(self, holders: Callable[[], Collection[Holder]]) -> None:
         """Close connections until both budgets of bytes are kept."""
-        # Who holds the most: whoever holds less than an equal share of the budget never has to go.
+        # The connection that holds the most: one with less than an equal share is never closed.
         for one in sorted(holders(), key=lambda one: (-one.held, one.progress)):
             if self.received <= MAX_RECEIVED:
                 break
@@ -82,7 +82,7 @@ class Room:
         victim = _least(holders)
         if victim and (victim.total_outbufs_len or victim.held):
             self._drop(victim, "more connections")
-        elif victim:  # an idle one, which is no event
+        elif victim:  # an idle one, not worth a log line
             victim.drop()
 
     def _drop(self, victim: Holder, what: str) -> None:
@@ -91,7 +91,7 @@ class Room:
 
 
 def _least(holders: Collection[Holder]) -> Holder | None:
-    """The connection that has to go; None if each must be kept."""
+    """The connection to close; None if all must be kept."""
     by_source = collections.Counter(one.source for one in holders)
     source, most = max(by_source.items(), key=lambda item: item[1], default=("", 0))
     places = [one for one in holders if one.source == source or most <= SHARE]

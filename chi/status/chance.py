@@ -18,7 +18,7 @@ from chi.status.problems import YEAR
 FALSE_ALARMS = 0.1  # a miner-year, by chance alone; the bound is one, and rates that are told err too
 LEAST = 5.0  # shares that must be overdue, however rare they are
 REMEMBERED = 32.0  # shares from whose gaps the interval is estimated
-MOST = 1e6  # shares due a second, whatever nonsense is told
+MOST = 1e6  # shares expected per second at most, against nonsensical values
 ENOUGH = 4.0  # of them, to correct with them what the firmware tells
 
 

@@ -37,7 +37,7 @@ def fleet_json(members: Iterable[Member], now: float, epoch: float) -> dict[str,
 
 
 def miner_json(member: Member, now: float, epoch: float) -> dict[str, Any]:
-    """Return one miner's line; what is not known is None."""
+    """Return one miner's object; unknown values are None."""
     told: dict[str, Any] = {
         "name": member.name,
         "path": member.path,
@@ -99,7 +99,7 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def totals(miners: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the sums over the miners; a figure that none tells is None. Miners that are down add nothing."""
+    """Return the sums over the miners; None if no miner reports a value. Those that are down do not count."""
     up = [miner for miner in miners if miner["up"]]
     hashrates: dict[str, float] = collections.defaultdict(float)
     for miner in up:

@@ -136,7 +136,7 @@ class History:
         self._power: tuple[float, float | None] = (-math.inf, None)
 
     def add(self, now: float, status: Status | None) -> None:
-        """Append a sample, without a status one that says nothing, and drop those that are too old."""
+        """Append a sample (an empty one without a status), and drop those that are too old."""
         self._bin(now, status.rig if status else Rig())
         if self.interval > SAMPLE_INTERVAL and self._times and now - self._times[-1] < 0.85 * self.interval:
             return  # closer than a long history keeps them
@@ -194,7 +194,7 @@ class History:
 
 
 def growth(before: Counts, now: Counts) -> dict[str, float]:
-    """Return by how much each count of shares has grown; none that fell, which began anew."""
+    """Return the increase of each counter of shares; nothing for one that was reset."""
     found = {}
     for name, old, new in zip(Counts._fields, before, now):
         if old is not None and new is not None and new >= old:

@@ -83,7 +83,7 @@ class Memory:
         return Bin(late[0].start, *map(sum, list(zip(*late))[1:])) if late else Bin(self.seen)
 
     def settled(self) -> bool:
-        """Whether the miner has hashed for so long that its boards do what they will."""
+        """Whether the miner has hashed long enough for its boards to reach their usual state."""
         return self.hashing is not None and self.seen - self.hashing >= START
 
     def starting(self, rig: Rig) -> bool:
@@ -102,7 +102,7 @@ def boards_of(status: Status) -> tuple[Chain | Device, ...]:
 
 
 def hashes(rig: Rig) -> bool:
-    """Whether the miner hashes; one that tells neither hashrate nor state is taken to."""
+    """Whether the miner hashes; True if it reports neither hashrate nor state."""
     if rig.state in ("sleeping", "stopped"):
         return False
     if rig.hashrate is None:
@@ -127,7 +127,7 @@ def begin(status: Status, now: float, usual: float | None = None) -> Memory:
 
 
 def told(memory: Memory, status: Status) -> Memory:
-    """Return the memory with what this status tells as it is, for comparison with the next."""
+    """Return the memory with this status' values, for comparison with the next."""
     rig, before = status.rig, memory.counters
     counters = (getattr(rig, name) for name in COUNTERS)
     fans = {each.fan: min(memory.fans.get(each.fan, 0) + 1, 9) for each in status.fans if each.speed}
@@ -156,7 +156,7 @@ def remember(memory: Memory, status: Status, now: float) -> Memory:
     anew = has_restarted(memory, rig, seconds)
     unseen = seconds > UNSEEN
     grown = growth(memory, rig, anew, seconds)
-    # While it was silent or started anew, whether it hashed is not known.
+    # It is not known whether it hashed while it was silent or restarting.
     watched = not (anew or unseen or memory.silent)
     worked = seconds if watched and memory.hashing is not None and hashes(rig) else 0.0
     memory = replace(
@@ -190,7 +190,7 @@ def is_another(memory: Memory, rig: Rig) -> bool:
 
 
 def has_restarted(memory: Memory, rig: Rig, seconds: float) -> bool:
-    """Whether the miner's software has started anew within the last seconds.
+    """Whether the miner's software has restarted within the last seconds.
 
     A clock that is set back makes the uptime of some miners less too: but their counters stay.
     """
@@ -206,7 +206,7 @@ def has_restarted(memory: Memory, rig: Rig, seconds: float) -> bool:
 
 
 def growth(memory: Memory, rig: Rig, anew: bool, seconds: float) -> tuple[float, ...]:
-    """Return by how much each counter has grown; one that fell has begun anew with a restart."""
+    """Return the increase of each counter; one that fell was reset by a restart."""
     fresh = anew and rig.uptime is not None and rig.uptime <= seconds + MINUTE
     grown = []
     for old, name in zip(memory.counters, COUNTERS):

@@ -83,7 +83,7 @@ class Rig:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pool:
-    """A configured pool; `user` is usually a wallet or an account, and goes out only if asked for.
+    """A configured pool; `user`, usually a wallet or an account, is shown only on request.
 
     `vendor` says whether it is the firmware's maker who earns there (DevFee), `response_time` (s) how long it
     takes to answer, `rejected_reasons` how many shares it rejected for what.

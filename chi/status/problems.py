@@ -133,7 +133,7 @@ LIMITS = {
     if key.startswith(HOT)
 }
 
-MAX_PROBLEMS = 50  # that a verdict tells: more helps nobody, and a miner can make them up
+MAX_PROBLEMS = 50  # per verdict: more does not help, and a miner can invent them
 
 
 def code_of(key: str) -> str:

@@ -18,7 +18,7 @@ from chi.status.values import exact
 
 
 class Family(NamedTuple):
-    """A metric family of the miner's: its samples are an attribute of the records of one kind.
+    """A metric family of the miner: its samples are an attribute of the records of one kind.
 
     `values` are pairs of attribute and further labels; with `info`, the value is 1 and the attributes in
     `info` are labels. `each` makes pairs of further labels and value of an attribute that is no number.
@@ -213,7 +213,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Problem(Protocol):
-    """What is told here of something that is wrong."""
+    """The attributes of a problem that are exported."""
 
     @property
     def code(self) -> str: ...
@@ -223,7 +223,7 @@ class Problem(Protocol):
 
 
 class Verdict(Protocol):
-    """What is told here of a verdict, see chi.status.verdict."""
+    """The attributes of a verdict that are exported, see chi.status.verdict."""
 
     @property
     def earning(self) -> bool | None: ...
@@ -313,7 +313,7 @@ def records_of(status: Status) -> dict[str, list[tuple[str, Any]]]:
 
 
 def samples(family: Family, records: Sequence[tuple[str, Any]], pool_user: bool) -> list[tuple[str, float]]:
-    """Return labels and value of each sample of a family of the miner's."""
+    """Return labels and value of each sample of a family of the miner."""
     if family.info:
         names = (*family.info, "user") if pool_user and family.kind == "pool" else family.info
         return [

@@ -35,7 +35,7 @@ ADDRESS = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])")
 URL = re.compile(
     r"(?:(?<=://)|(?<=\A))(?:([^/@\s\"']*)@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?=[:/\s\"']|\Z)"
 )
-VERSION = re.compile(r".*(?:version|ver|miner|api|compile).*")  # "Miner": "30.0.1.3" is no address
+VERSION = re.compile(r".*(?:version|ver|miner|api|compile).*")  # "Miner": "30.0.1.3" is not an address
 SHORT = 4  # characters: what is shorter is replaced where it stands only
 
 
@@ -47,7 +47,7 @@ class Redactor:
         self._everywhere: dict[str, str] = {}
 
     def learn(self, reply: bytes) -> None:
-        """Take down what is to be replaced wherever it stands."""
+        """Note a text that is to be replaced in all replies."""
         self._pairs(reply.decode("latin-1"))
 
     def clean(self, reply: bytes) -> bytes:

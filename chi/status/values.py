@@ -78,7 +78,7 @@ BOARD_VOLTS = within(5, 30)
 
 
 def celsius(value: Any) -> float | None:
-    """Read a temperature. 0 is what most firmwares put where there is no sensor, or no reading yet."""
+    """Read a temperature. Most firmwares report 0 without a sensor or before its first reading."""
     return KELVIN_LIKE(value) or None
 
 
@@ -135,7 +135,7 @@ def read(entry: Entry, reader: Reader, *names: str) -> float | None:
 
 
 def total(values: Iterable[float | None]) -> float | None:
-    """Return the sum of those that are there; None where there are none, or nothing but zeros."""
+    """Return the sum of the values that are present; None if there are none, or only zeros."""
     return sum(value for value in values if value is not None) or None
 
 
@@ -162,7 +162,7 @@ def highest(values: Iterable[float | None]) -> float | None:
 
 
 def whole(value: Any) -> str:
-    """Return a device's number as text, empty where it is none."""
+    """Return a device's number as text, empty if it is not a number."""
     found = within(0, 1e6)(value)
     return "" if found is None else str(int(found))
 
@@ -174,7 +174,7 @@ def unique(things: Iterable[Any], name: Callable[[Any], str]) -> list[Any]:
 
 # --- Replies --------------------------------------------------------------------------------------
 
-# An error that is none: a miner without devices answers `devs` so.
+# Not a failure: a miner without devices answers `devs` with this error.
 NO_DEVICES = 10
 # Sections that Whatsminer's second API has in place of a text: "Msg":{"MHS av":…}
 IN_MESSAGE = frozenset({"SUMMARY", "VERSION"})
@@ -265,7 +265,7 @@ class Clock(NamedTuple):
         return self.now - (self.when - found)
 
     def ago(self, value: Any) -> float | None:
-        """Read the time of an event so long ago, "0:00:05": Last Share Time of Bitmain and LuxOS."""
+        """Read the time of an event from its age, "0:00:05": Last Share Time of Bitmain and LuxOS."""
         match = AGO.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is None or self.present is None:
             return None

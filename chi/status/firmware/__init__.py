@@ -43,7 +43,7 @@ FAMILIES = (
     whatsminer.FAMILY,
     innosilicon.FAMILY,
     ccminer.FAMILY,
-    cgminer.FAMILY,  # BFGMiner, sgminer and whatever else speaks the API too
+    cgminer.FAMILY,  # also BFGMiner, sgminer and all others
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 UNKNOWN = cgminer.FAMILY.name

@@ -130,7 +130,7 @@ def read_power(module: Module) -> float | None:
 
 
 def read_state(module: Module) -> str | None:
-    """Return what the module does; it idles at somebody's wish where SoftOFF says so."""
+    """Return the module's state; SoftOFF says that a user paused it."""
     match = WORK.search(module.get("SYSTEMSTATU"))
     state = state_word(match[1].strip()) if match else None
     return "sleeping" if state == "idle" and number(module.get("SoftOFF")) else state
@@ -155,7 +155,7 @@ def read_boards(module: Module) -> list[Chain]:
 
 
 def read_fans(module: Module) -> list[Fan]:
-    """Return the module's fans: Fan1[4275], or Fan[4830] where there is one."""
+    """Return the module's fans: Fan1[4275]..., or Fan[4830] if there is only one."""
     duty = PERCENT(module.get("FanR").rstrip("%"))
     fans = ((match[1], value) for key, value in module.pairs.items() if (match := FAN.fullmatch(key)))
     return [Fan(module.named(n or 1), RPM(value), duty) for n, value in fans]

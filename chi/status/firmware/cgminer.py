@@ -135,7 +135,7 @@ CREDENTIALS = re.compile(r"(?<=://)[^/]*@|\A[^/]*@")
 
 
 def configured(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the pools that somebody configured: an empty slot has neither URL nor user, and is not alive."""
+    """Return the configured pools: an empty slot has no URL and no user, and is not alive."""
 
     def empty(entry: Entry) -> bool:
         nameless = "URL" in entry and not text(entry["URL"]) and not text(entry.get("User"))

@@ -21,7 +21,7 @@ CORNERS = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
 
 
 def read_all(told: Told) -> Part:
-    """Return what LuxOS tells in commands of its own."""
+    """Return what LuxOS reports in its own commands."""
     corners = any(corner in entry for entry in told.section("temps", "TEMPS") for corner in CORNERS)
     if not corners and not any(name in told.replies for name in ("power", "config", "events")):
         return Part()
@@ -98,7 +98,7 @@ NO_ERRORS = frozenset({"SLEEP", "IDLE", "REBOOT_USER", "SHUTDOWN_USER", "REBOOT_
 
 
 def read_errors(told: Told) -> tuple[RigError, ...]:
-    """Return the events that are errors; some only tell what somebody did."""
+    """Return the events that are errors; others only report what a user did."""
     found = {}
     for event in told.section("events", "EVENTS"):
         code = text(event.get("Code"))

@@ -170,7 +170,7 @@ def without_rates(status: Status) -> Status:
 
 
 def at_rest(status: Status) -> Status:
-    """Return the status of a miner that sleeps: it makes nothing, whatever its averages still say."""
+    """Return the status of a miner that sleeps: its hashrate is 0, although averages may still be higher."""
     if status.rig.state not in ("sleeping", "stopped"):
         return status
     chains = tuple(replace(chain, hashrate=0.0) for chain in status.chains)

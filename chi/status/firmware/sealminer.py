@@ -72,7 +72,7 @@ def read_state(entry: Entry) -> str | None:
 
 
 def read_errors(entry: Entry) -> tuple[RigError, ...]:
-    """Return the error codes of miner and power supply; all zeros are none."""
+    """Return the error codes of miner and power supply, without zeros."""
     codes = re.split(r"[\s,;]+", text(entry.get("Error Code")) or "")
     supply = text(entry.get("PSU Error")) or ""
     found = [RigError(code) for code in dict.fromkeys(codes) if code]

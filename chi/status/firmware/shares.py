@@ -38,7 +38,7 @@ def agreed(told: Counts, pools: Sequence[Pool], trusted: bool = True) -> Counts:
 
 
 def sum_of(values: Sequence[float | None]) -> float | None:
-    """Return the sum of those that are there, None where there are none."""
+    """Return the sum of the values that are present, None if there are none."""
     there = [value for value in values if value is not None]
     return sum(there) if there else None
 
