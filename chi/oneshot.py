@@ -114,6 +114,8 @@ def check(settings: Settings, policy: Policy, threads: Threads) -> int:
 def describe_software(miner: Asked, version: Any) -> str:
     """What the miner runs and is, in words, by its reply to version."""
     replies: dict[str, Any] = {"version": {"VERSION": section(version, "VERSION")}}
+    if any("NAME" in entry for entry in section(version, "VERSION")):  # a text miner's, with a description
+        replies = {"version": version}
     if firmware.recognise({"version": version}) == "whatsminer":  # which knows no version
         replies = {"get_version": miner.ask("get_version")}
     rig = firmware.normalise(replies).rig

@@ -657,17 +657,13 @@ def test_other_methods_are_refused(chi: Chi, miner: ScriptedMiner, path: str, me
 @pytest.mark.parametrize(
     ("path", "members"),
     [
-        ("/metrics/", {"command": "metrics"}),
         ("/metrics/0", {"command": "metrics", "parameter": "0"}),
         ("/metrics/a,b/c", {"command": "metrics", "parameter": "a,b/c"}),
         ("/metrics+summary", {"command": "metrics+summary"}),
-        ("/status.json/", {"command": "status.json"}),
         ("/Metrics", {"command": "Metrics"}),
-        ("/dashboard/", {"command": "dashboard"}),
         ("/dashboard/x", {"command": "dashboard", "parameter": "x"}),
         ("/Dashboard", {"command": "Dashboard"}),
         ("/dashboard+summary", {"command": "dashboard+summary"}),
-        ("/history.json/", {"command": "history.json"}),
         ("/history", {"command": "history"}),
     ],
 )
