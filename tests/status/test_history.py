@@ -150,7 +150,7 @@ def test_a_clock_that_jumps() -> None:
 def spans(history: History, span: str, now: float, epoch: float = 0.0) -> dict[str, Any]:
     """What a range has; AssertionError if its lists are not of one length."""
     told: dict[str, Any] = json.loads(json.dumps(history.to_json(now, epoch, span), allow_nan=False))
-    assert list(told) == ["time", "minutes", "interval", "range", "samples"]
+    assert list(told) == ["time", "minutes", "interval", "range", "limits", "samples"]
     assert list(told["samples"]) == ["time", *SAMPLED, "power"]
     assert len({len(values) for values in told["samples"].values()}) == 1
     return told
