@@ -919,7 +919,7 @@ def test_client_that_asks_to_continue_is_told_so(chi: Chi, miner: ScriptedMiner)
 def test_client_with_nothing_to_continue_is_answered(chi: Chi, start: str) -> None:
     """Expect: 100-continue of a request without a body does not keep its answer back."""
     method = start.split(" ")[0]
-    with Wire(chi.port, timeout=3) as wire:
+    with Wire(chi.port) as wire:
         wire.request(start, "Expect: 100-continue")
         response = wire.read(method)
         if response.status == 100:
@@ -929,7 +929,7 @@ def test_client_with_nothing_to_continue_is_answered(chi: Chi, start: str) -> No
 
 def test_client_that_would_send_too_much_is_told_before(chi: Chi) -> None:
     """A client that asks whether to continue with a body that is too large need not send it."""
-    with Wire(chi.port, timeout=3) as wire:
+    with Wire(chi.port) as wire:
         size = f"Content-Length: {MAX_BODY + 1}"
         wire.send(wire.head("POST / HTTP/1.1", "Expect: 100-continue", size))
         assert_ours(wire.read(), 413)

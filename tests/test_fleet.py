@@ -295,8 +295,8 @@ def test_hostile_and_hung_miners_cost_the_others_nothing(serve: Serve) -> None:
     try:
         good = {f"w{number}": each for number, each in enumerate(well)}
         paths = [f"/@{name}/summary" for name in good]
-        alone = serve(0, miner=places(**good), timeout=2)
-        among = serve(0, miner=places(**good, **{f"b{n}": each for n, each in enumerate(bad)}), timeout=2)
+        alone = serve(0, miner=places(**good), timeout=20)
+        among = serve(0, miner=places(**good, **{f"b{n}": each for n, each in enumerate(bad)}), timeout=20)
         for chi in (alone, among):
             p90(chi, paths, 1)
         asking = [Background(among.get, f"/@b{number}/summary") for number in range(10) for _ in range(3)]

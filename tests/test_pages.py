@@ -96,6 +96,7 @@ def sampler(serve: Callable[..., Chi], miner: ScriptedMiner) -> Callable[..., tu
 def due(chi: Chi, seconds: float = 0.0) -> None:
     """Have the next sample be due, at once or in so many seconds."""
     chi.monitor.sample_at = time.monotonic() + seconds
+    chi.miner.on_work()  # when its turn is due is reckoned anew
     chi.loop.wake()
 
 
