@@ -179,6 +179,8 @@ def test_history_json(sampler: Callable[..., Any], miner: ScriptedMiner) -> None
         miner.script = script
         due(chi)
         history.wait(number)
+    while not chi.miner.idle:  # what closed is asked for its other commands as well
+        time.sleep(0.01)
     asked = len(miner.requests)
     before = int(time.time())
     response = chi.get("/history.json")
@@ -447,7 +449,7 @@ def test_other_ranges_are_refused(serve: Callable[..., Chi], miner: ScriptedMine
         return
     assert response.status == 400
     message = response.json["STATUS"][0]["Msg"]
-    assert "it is one of 1h, 6h, 24h, or left out" in message
+    assert "Use one of 1h, 6h, 24h, or omit it" in message
 
 
 def test_without_history_nothing_is_asked(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
