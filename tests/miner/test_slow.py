@@ -31,7 +31,8 @@ class Slow:
         miner.script = self._script
 
     def _script(self, request: bytes) -> list[Step]:
-        assert self._turns.acquire(timeout=60)
+        if not self._turns.acquire(timeout=60):  # the test has ended without it
+            return []
         return list(self._answers(request))
 
     def takes(self, chi: Chi, count: int = 1, seconds: float = COMMAND) -> None:

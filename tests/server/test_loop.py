@@ -254,6 +254,9 @@ def test_request_that_never_ends_is_ended(
     body.send(body.head("POST / HTTP/1.1", "Content-Length: 10000"))
     with dripping([slow, body], 0.05):
         assert idle.ask("GET /healthz").status == 200
+        channels = chi.loop.servers[0].active_channels
+        while sum(channel.request is not None for channel in list(channels.values())) < 2:
+            time.sleep(0.01)  # until chi has read the beginning of both
         chi.advance(HEADER_TIME - 1)
         assert idle.ask("GET /healthz").status == 200
         assert slow.silent()

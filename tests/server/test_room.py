@@ -115,6 +115,7 @@ ATTACKS: dict[str, tuple[int, bytes]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_memory_and_service_under_attack(
     chi_server: Callable[..., Process], miner: ScriptedMiner, crowd: Callable[..., Crowd], attack: str
@@ -150,6 +151,7 @@ def ask(port: int, path: str) -> int:
         connection.close()
 
 
+@pytest.mark.heavy
 def test_memory_with_a_hung_miner(
     chi_server: Callable[..., Process], miner: ScriptedMiner, crowd: Callable[..., Crowd]
 ) -> None:
