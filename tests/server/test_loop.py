@@ -239,9 +239,9 @@ def test_limit_reached_by_waiting_clients_is_no_dead_end(
         waiting[-1].request(f"GET /gpu/{number}")
     miner.asked(4)
     gate.set()
+    assert {wire.read().status for wire in waiting} == {200}
     with Wire(chi.port, timeout=A_SECOND) as wire:
         assert wire.ask("GET /healthz").status == 200
-    assert {wire.read().status for wire in waiting} == {200}
 
 
 def test_request_that_never_ends_is_ended(
