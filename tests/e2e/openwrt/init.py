@@ -333,7 +333,7 @@ class Init:
             assert "/etc/chi.token" in record.parameter("file")
             assert ["mount", "/etc/chi.token"] in record.calls
             assert TOKEN not in str(record.calls) + record.log
-        self._refused("option token_file '/etc/chi.token'", "no use with read_only 1")
+        self._refused("option token_file '/etc/chi.token'", "is not used with read_only 1")
         os.chown(file, 32768, 0)
         odd = self.device.root / "etc/chi token"
         odd.write_text(TOKEN)
