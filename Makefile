@@ -13,7 +13,7 @@ OLDEST = bottle==$(OLDEST_BOTTLE) waitress==2.1.2
 TOUCHES = tests/server tests/test_app.py tests/test_access.py
 JOBS ?= 2
 
-.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk release e2e clean
+.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk release e2e e2e-all clean
 # Also under -j: pip's builds share this directory.
 .NOTPARALLEL:
 
@@ -65,10 +65,11 @@ release: .venv-release/.ready ## all packages and their repository, in dist/ (VE
 	$(if $(VERSION),,$(error make release VERSION=1.2.0 [KEY=the key that signs] [URL=where dist/repo will be]))
 	.venv-release/bin/python packaging/release/build.py $(VERSION) $(if $(KEY),--key "$(KEY)") $(if $(URL),--url "$(URL)")
 
-e2e: properties ## property tests, the packages, a browser and Prometheus, for real (as root, about 20 minutes)
+e2e: ## the OpenWrt packages and Prometheus, for real (as root, about 5 minutes)
 	tests/e2e/openwrt/run
-	tests/e2e/openwrt/run-luci
 	tests/e2e/monitoring/run
+
+e2e-all: e2e properties ## that, the property tests, the pages in a browser and the Debian package (as root, about 40 minutes)
 	tests/e2e/browser/run
 	tests/e2e/debian/run
 
