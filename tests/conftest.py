@@ -204,12 +204,12 @@ class Process:
         """GET a path."""
         return request(self.port, path, **headers)
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 60) -> int:
         """Send a signal; return the exit status."""
         self.process.send_signal(number)
         return self.wait(timeout)
 
-    def wait(self, timeout: float = 10) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """Wait for the end; return the exit status."""
         status = self.process.wait(timeout)
         self._reader.join(10)
