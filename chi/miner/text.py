@@ -267,7 +267,7 @@ def translate(plan: Plan, replies: Replies, software: str, now: float) -> bytes:
     """Return the API's reply to a Plan, as JSON; ChiError if a reply of the miner's is none of this protocol.
 
     `replies` has all that text_requests.next_request asked for; `software` is the miner's name and version
-    where no reply tells them, `now` the time in epoch seconds likewise.
+    where no reply tells them, and `now` the time in epoch seconds where no reply tells it.
     """
     replied = Replied(replies, software, now)
     if not plan.joined:

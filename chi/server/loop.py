@@ -113,7 +113,7 @@ class Loop:
         (self._own if path in OWN_PATHS else self._ready).append(channel)
 
     def shutdown(self) -> None:
-        """waitress's: there are no threads to end."""
+        """Called by waitress to end its threads; chi has none to end."""
 
     def wake(self) -> None:
         """End the wait for events; from any thread or signal handler."""
