@@ -27,11 +27,11 @@ from chi.clock import CLOCK, Clock
 from chi.logs import StandardError
 from chi.miner.wire import host_and_port
 from chi.places import Place
-from chi.server.channels import access_log
 from chi.server.descriptors import take_descriptors
 from chi.server.listening import open_sockets
 from chi.server.loop import Loop
 from chi.server.systemd import Notifier
+from chi.server.tasks import access_log
 from chi.server.threads import Threads
 from chi.settings import CONTRADICTIONS, Settings
 from chi.sites import Sites, places_at_start

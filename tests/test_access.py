@@ -1979,7 +1979,7 @@ def test_secrets_are_in_no_log(
     assert "Traceback" not in process.log
 
 
-@pytest.mark.parametrize("name", ["chi.server.channels.write_answer", "chi.app.respond", "chi.app.read_path"])
+@pytest.mark.parametrize("name", ["chi.server.tasks.write_answer", "chi.app.respond", "chi.app.read_path"])
 def test_fault_tells_no_secret(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, chi: Chi, name: str
 ) -> None:

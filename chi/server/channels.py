@@ -1,4 +1,4 @@
-"""waitress's classes as chi needs them: request, task, channel and listening server.
+"""A client's connection and the listening server: waitress's classes as chi needs them.
 
 Comes in: a client's bytes. Goes out: a stamped request to the event loop (waitress's task dispatcher), and
 the response to the client. No request is judged here, and no reply of the miner's is read.
@@ -7,44 +7,31 @@ the response to the client. No request is judged here, and no reply of the miner
 from __future__ import annotations
 
 import contextlib
-import http.client
 import logging
-import re
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
 from chi.bounds import (
     HEADER_TIME,
     LARGE,
     LINGER,
     MAX_BODY,
-    MAX_FRAMING,
     MAX_HEADER,
     SEND_TIME,
     SPARE_DESCRIPTORS,
 )
 from chi.clock import Clock
-from chi.miner.questions import Client, Parked
-from chi.responses import JSON_HEADERS, Answer, answer, envelope
+from chi.miner.questions import Parked
 from chi.server.descriptors import take_descriptors
-from chi.server.heads import Head, HeadError, tidy
 from chi.server.outgoing import Outgoing
+from chi.server.parsing import Request
 from chi.server.room import Room
-from chi.sites import split_path
-
-access_log = logging.getLogger("chi.access")
-PIECE = 1024  # bytes of a chunked body that are taken at once
-FIELD_SIZE = 256  # bytes of memory that a header field takes beside its text
-SHORT = 16 << 10  # a body up to this goes out in one piece with its header
-PLAIN_PATH = re.compile(r"(/@[\w.-]{1,63})?/[\w+.-]*", re.ASCII)
+from chi.server.tasks import BadRequestTask, Task
 
 
 def without_path(record: logging.LogRecord) -> bool:
@@ -54,139 +41,6 @@ def without_path(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("waitress").addFilter(without_path)
-
-
-class Request(HTTPRequestParser):
-    """A client's HTTP request as waitress parses it, stamped when it is complete."""
-
-    command = path = ""  # for waitress, which does not set them where the first line is wrong
-    client: Client | None = None
-    arrived = 0.0
-    raw = b""
-    surplus = b""  # what came with it and is not of it: the next request, if it is pipelined
-
-    def __init__(self, adj: Adjustments) -> None:
-        super().__init__(adj)
-        self._head = Head(adj.max_request_header_size)
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """As waitress, which lets some faults through: http://[/, a Content-Length of 5,000 digits."""
-        try:
-            super().parse_header(tidy(header_plus))
-        except ValueError as error:
-            raise ParsingError(str(error)[:60]) from None
-        if not self.command:  # pragma: no cover - only waitress 2.1 gets here
-            raise ParsingError("Start line is invalid")
-
-    def received(self, data: bytes) -> int:
-        """Take `data` up to the end of the head, or all of it, where it ends the request."""
-        whole, count = not self._head, 0
-        if self.body_rcv is None:
-            count = self._take_head(data)
-        else:
-            count = super().received(data[:PIECE] if self.chunked else data)
-            self._check_framing()
-        if not self.completed:
-            return count
-        self.arrived = self.adj.clock.now()
-        self.expect_continue = False  # there is nothing to go on with; waitress would wait for it
-        self.surplus = data[count:]
-        if whole and self.body_rcv is None:
-            self.raw = data[:count]
-        return len(data)
-
-    @property
-    def held(self) -> int:
-        """Bytes of memory that it takes, about: a head that is parsed is there as text as well."""
-        size: int = len(self._head) + self.body_bytes_received + len(self.surplus) + len(self.raw)
-        return size + 2 * len(self._head) + FIELD_SIZE * len(self.headers) if self.headers_finished else size
-
-    def _take_head(self, data: bytes) -> int:
-        try:
-            count = self._head.feed(data)
-        except HeadError as error:
-            self.error = (BadRequest if error.status == 400 else RequestHeaderFieldsTooLarge)(str(error))
-            self.completed = True
-            return len(data)
-        if not self._head:  # blank lines between requests
-            self.empty = self.completed = True
-        elif self._head.complete:
-            super().received(bytes(self._head))
-        return count
-
-    def _check_framing(self) -> None:
-        """Bound what is around the data of chunks, which waitress looks through again with each byte."""
-        if self.chunked and self.body_bytes_received - len(self.body_rcv) > MAX_FRAMING and not self.error:
-            self.error = BadRequest(f"There are more than {MAX_FRAMING} bytes around the data of chunks")
-            self.completed = True
-
-
-class Task(WSGITask):
-    """Runs the application for one request, once: one that was parked is finished without it."""
-
-    def execute(self) -> None:
-        client = self.request.client
-        outcome = client.answers.get(client.forwarded)
-        if outcome is None:
-            super().execute()
-            if self.request.command == "HEAD":  # for waitress 2.1 the body is missing: it would hang up
-                self.close_on_finish = False
-        else:
-            write_answer(self, answer(outcome))
-
-    def get_environment(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environment()
-        environ["chi.client"] = self.request.client
-        # check_path() judges what came; bottle gets what it can decode, which each version does in its way.
-        path = environ["chi.path"] = environ["PATH_INFO"]
-        environ["PATH_INFO"] = path.encode("latin-1").decode("utf-8", "replace").encode().decode("latin-1")
-        return environ
-
-    def finish(self) -> None:
-        super().finish()
-        account(self)
-
-
-class BadRequestTask(ErrorTask):
-    """Answers what waitress refuses (400, 413, 431, 501) in chi's own envelope."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        body = envelope("E", error.code, f"{error.reason}: {error.body}")
-        self.close_on_finish = self.channel.refused = True
-        write_answer(self, Answer(error.code, [*JSON_HEADERS, ("Connection", "close")], body))
-
-    def finish(self) -> None:
-        super().finish()
-        account(self)
-
-
-def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
-    """Write a whole response at once, headers and body in one segment where they fit."""
-    task.status = f"{what.status} {http.client.responses.get(what.status, '')}"
-    task.response_headers = what.headers[:]
-    task.content_length = len(what.body)
-    header: bytes = task.build_response_header()
-    task.wrote_header = True
-    pieces = [header] if task.request.command == "HEAD" else [header, what.body]
-    for piece in [b"".join(pieces)] if len(what.body) <= SHORT else pieces:
-        task.channel.write_soon(piece)
-
-
-def account(task: Task | BadRequestTask) -> None:
-    """Count an answered request, and log it if that is asked for."""
-    task.channel.server.task_dispatcher.count(task.status[:3])
-    request = task.request
-    if request.client is None or not access_log.isEnabledFor(logging.INFO):
-        return
-    # Without the parameter, which may be a secret.
-    name, path = split_path(request.path)
-    command = ("" if name is None else f"/@{name}") + "/" + path[1:].partition("/")[0]
-    if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
-        command = "(odd)"
-    address, method = task.channel.addr[0], request.command or "-"
-    took = task.channel.adj.clock.now() - request.client.arrived
-    access_log.info("%s %s %s %s %.4f s", address, method, command, task.status[:3], took)
 
 
 class Channel(HTTPChannel):

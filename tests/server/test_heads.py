@@ -13,8 +13,9 @@ from waitress.parser import HTTPRequestParser
 
 from chi.bounds import MAX_BODY, MAX_FIELDS, MAX_FRAMING, MAX_HEADER, MAX_METHOD
 from chi.clock import CLOCK
-from chi.server.channels import Request, server_adjustments
+from chi.server.channels import server_adjustments
 from chi.server.heads import LINE_ENDS, NOT_HTTP, Head, HeadError
+from chi.server.parsing import Request
 from tests.bench.shapes import SHAPES, START
 from tests.client import Wire
 from tests.conftest import Chi
