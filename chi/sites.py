@@ -110,9 +110,8 @@ class Sites:
             raise ChiError("unknown-miner", miner=quote(name))
         return site
 
-    def ask_again(self, client: Client, path: str) -> bool:
+    def ask_again(self, client: Client, name: str | None) -> bool:
         """Ask for a client whose request has been judged before; whether it waits now."""
-        name, _ = split_path(path)
         site = self.root if name is None else self._by_name.get(name)
         return site is not None and site.miner.ask_again(client)
 

@@ -28,6 +28,7 @@ from chi.miner.held import Held
 from chi.miner.questions import Client, Counters, Key, Outcome, Parked, Question, Share, Submit
 from chi.miner.replies import Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look_up
+from chi.recent import Recent
 from chi.settings import Settings
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
@@ -67,7 +68,8 @@ class Miner:
         self._answers: bool | None = None  # None: not asked yet
         self._open: dict[Question, None] = {}  # in order of arrival
         self._shared: dict[Key, Question] = {}
-        self._judged: dict[bytes, Key] = {}  # requests of clients, as they came, and the report they ask for
+        # Requests of clients, as they came, and the report that they ask for
+        self._judged: Recent[bytes, Key] = Recent(self._share.judged)
         self._exchanges: list[Conversation] = []
         self._spent: list[Conversation] = []  # to be closed, which takes as long as a tenth of an exchange
         self._heard = 0.0  # when the miner last answered
@@ -187,10 +189,9 @@ class Miner:
     # Who waits.
 
     def _remember(self, raw: bytes, key: Key) -> None:
-        if raw not in self._judged and len(raw) <= MAX_JUDGED_SIZE:
-            if len(self._judged) >= self._share.judged:
-                del self._judged[next(iter(self._judged))]
-            self._judged[raw] = key
+        if len(raw) <= MAX_JUDGED_SIZE:
+            self._judged.limit = self._share.judged
+            self._judged.keep(raw, key)
 
     def _park(self, client: Client, key: Key, shared: bool) -> None:
         question = self._shared.get(key) if shared else None

@@ -7,6 +7,7 @@ the response to the client. No request is judged here, and no reply of the miner
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import socket
 from collections.abc import Sequence
@@ -22,11 +23,13 @@ from chi.bounds import (
     LINGER,
     MAX_BODY,
     MAX_HEADER,
+    MAX_JUDGED,
     SEND_TIME,
     SPARE_DESCRIPTORS,
 )
 from chi.clock import Clock
 from chi.miner.questions import Parked
+from chi.recent import Recent
 from chi.server.descriptors import take_descriptors
 from chi.server.outgoing import Outgoing
 from chi.server.parsing import Request
@@ -69,8 +72,8 @@ class Channel(HTTPChannel):
         return received
 
     def _count_held(self) -> None:
-        requests = [*self.requests, *([self.request] if self.request else [])] if self.connected else []
-        held = sum(request.held for request in requests)
+        request = self.requests[0] if self.requests else self.request  # there is one at the most
+        held = request.held if request and self.connected else 0
         self._room.received += held - self.held
         self.held = held
 
@@ -78,7 +81,7 @@ class Channel(HTTPChannel):
         """Answer the first of `requests`, or leave it parked."""
         request = self.requests[0]
         if self.server.task_dispatcher.stopping:
-            request.headers["CONNECTION"] = "close"  # as if the client had asked for it
+            request.headers = {**request.headers, "CONNECTION": "close"}  # as if the client had asked for it
         try:
             super().service()
         except Parked:
@@ -92,10 +95,14 @@ class Channel(HTTPChannel):
         """As waitress; but nothing is copied, and nothing waits for the client."""
         if not self.connected:
             raise ClientDisconnected
-        if data:
-            self.outbufs[0].append(data)
-            self.total_outbufs_len += len(data)
-            self._flush_exception(self._flush_some, do_close=False)
+        sent = 0
+        if data and not self.total_outbufs_len:
+            sent, _ = self._flush_exception(functools.partial(self.send, data), do_close=False)
+            if sent:
+                self.progress = self.adj.clock.now()
+        if sent < len(data):
+            self.outbufs[0].append(data, sent)
+            self.total_outbufs_len += len(data) - sent
         return len(data)
 
     def _flush_some(self, do_close: bool = True) -> bool:
@@ -230,4 +237,7 @@ def server_adjustments(listening: Sequence[socket.socket], clock: Clock, reserve
         clear_untrusted_proxy_headers=False,  # chi believes REMOTE_ADDR and no header
     )
     adjustments.clock = clock
+    # Pollers send the same again and again: what was made of it is remembered.
+    adjustments.parsed_requests = Recent(MAX_JUDGED)
+    adjustments.response_heads = Recent(MAX_JUDGED)
     return adjustments

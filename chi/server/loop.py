@@ -27,7 +27,7 @@ from chi.server.room import Room
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import Settings
-from chi.sites import Sites, split_path
+from chi.sites import Sites
 
 log = logging.getLogger("chi")
 
@@ -109,8 +109,7 @@ class Loop:
 
     def resume(self, channel: Channel) -> None:
         """Have a channel's request answered, after those that are ready already."""
-        _, path = split_path(channel.requests[0].path)
-        (self._own if path in OWN_PATHS else self._ready).append(channel)
+        (self._own if channel.requests[0].place in OWN_PATHS else self._ready).append(channel)
 
     def shutdown(self) -> None:
         """Called by waitress to end its threads; chi has none to end."""
@@ -218,7 +217,7 @@ class Loop:
     def _answer_next(self, channel: Channel) -> None:
         if channel.total_outbufs_len:  # a pipelined request: its turn comes when the reply before is sent
             channel.delayed = True
-        elif not self.sites.ask_again(channel.requests[0].client, channel.requests[0].path):
+        elif not self.sites.ask_again(channel.requests[0].client, channel.requests[0].name):
             channel.service()
 
     @property

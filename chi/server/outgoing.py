@@ -44,11 +44,12 @@ class Outgoing:
     def __len__(self) -> int:
         return self._length
 
-    def append(self, piece: bytes) -> None:
-        """Take a piece; it is not copied."""
+    def append(self, piece: bytes, sent: int = 0) -> None:
+        """Take a piece, of which so many bytes were `sent` already if it is the first; it is not copied."""
         self._pile.take(piece)
         self._pieces.append(piece)
-        self._length += len(piece)
+        self._sent += sent
+        self._length += len(piece) - sent
 
     def get(self, size: int) -> memoryview:
         """Return at most so many of the next bytes."""

@@ -9,9 +9,10 @@ from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
-from chi.bounds import MAX_FRAMING
+from chi.bounds import MAX_FRAMING, MAX_PARSED_SIZE
 from chi.miner.questions import Client
 from chi.server.heads import Head, HeadError, tidy
+from chi.sites import split_path
 
 PIECE = 1024  # bytes of a chunked body that are taken at once
 FIELD_SIZE = 256  # bytes of memory that a header field takes beside its text
@@ -23,6 +24,9 @@ class Request(HTTPRequestParser):
     command = path = ""  # for waitress, which does not set them where the first line is wrong
     client: Client | None = None
     arrived = 0.0
+    held = 0  # bytes of memory that it takes
+    name: str | None = None  # of the miner that its path names,
+    place = ""  # and the rest of the path
     raw = b""
     surplus = b""  # what came with it and is not of it: the next request, if it is pipelined
 
@@ -41,23 +45,38 @@ class Request(HTTPRequestParser):
 
     def received(self, data: bytes) -> int:
         """Take `data` up to the end of the head, or all of it, where it ends the request."""
-        whole, count = not self._head, 0
-        if self.body_rcv is None:
-            count = self._take_head(data)
+        whole = not self._head
+        known = self.adj.parsed_requests.get(data) if whole else None
+        if known is None:
+            count = self._take(data)
+            if self.completed:
+                self._complete(data, count, whole)
+                count = len(data)
+            self.held = self._size()
+            if self.raw and self.held <= MAX_PARSED_SIZE and not (self.surplus or self.error):
+                self.adj.parsed_requests.keep(self.raw, self.__dict__.copy())
         else:
-            count = super().received(data[:PIECE] if self.chunked else data)
-            self._check_framing()
-        if not self.completed:
-            return count
+            self.__dict__.update(known)
+            count = len(data)
         self.arrived = self.adj.clock.now()
+        return count
+
+    def _take(self, data: bytes) -> int:
+        if self.body_rcv is None:
+            return self._take_head(data)
+        count: int = super().received(data[:PIECE] if self.chunked else data)
+        self._check_framing()
+        return count
+
+    def _complete(self, data: bytes, count: int, whole: bool) -> None:
+        """Note what its last piece of `data` tells, of which so many bytes are the request's."""
         self.expect_continue = False  # there is nothing to go on with; waitress would wait for it
         self.surplus = data[count:]
-        if whole and self.body_rcv is None:
+        self.name, self.place = split_path(self.path)
+        if whole and self.body_rcv is None and not self.empty:
             self.raw = data[:count]
-        return len(data)
 
-    @property
-    def held(self) -> int:
+    def _size(self) -> int:
         """Bytes of memory that it takes, about: a head that is parsed is there as text as well."""
         size: int = len(self._head) + self.body_bytes_received + len(self.surplus) + len(self.raw)
         return size + 2 * len(self._head) + FIELD_SIZE * len(self.headers) if self.headers_finished else size

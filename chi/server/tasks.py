@@ -13,8 +13,8 @@ from typing import Any
 
 from waitress.task import ErrorTask, WSGITask
 
+from chi.recent import Recent
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
-from chi.sites import split_path
 
 access_log = logging.getLogger("chi.access")
 SHORT = 16 << 10  # a body up to this goes out in one piece with its header
@@ -64,13 +64,24 @@ class BadRequestTask(ErrorTask):
 def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
     """Write a whole response at once, headers and body in one segment where they fit."""
     task.status = f"{what.status} {http.client.responses.get(what.status, '')}"
-    task.response_headers = what.headers[:]
     task.content_length = len(what.body)
-    header: bytes = task.build_response_header()
+    head = head_of(task, what)
     task.wrote_header = True
-    pieces = [header] if task.request.command == "HEAD" else [header, what.body]
+    pieces = [head] if task.request.command == "HEAD" else [head, what.body]
     for piece in [b"".join(pieces)] if len(what.body) <= SHORT else pieces:
         task.channel.write_soon(piece)
+
+
+def head_of(task: Task | BadRequestTask, what: Answer) -> bytes:
+    """Return the header of a response; all who poll one report are given the same one for a second."""
+    heads: Recent[Any, tuple[bytes, bool]] = task.channel.adj.response_heads
+    asked = task.version, task.request.headers.get("CONNECTION"), task.close_on_finish
+    told = int(task.start_time), what.status, task.content_length, *what.headers
+    if (asked, told) not in heads:
+        task.response_headers = what.headers[:]
+        heads.keep((asked, told), (task.build_response_header(), task.close_on_finish))
+    head, task.close_on_finish = heads[asked, told]
+    return head
 
 
 def account(task: Task | BadRequestTask) -> None:
@@ -80,8 +91,8 @@ def account(task: Task | BadRequestTask) -> None:
     if request.client is None or not access_log.isEnabledFor(logging.INFO):
         return
     # Without the parameter, which may be a secret.
-    name, path = split_path(request.path)
-    command = ("" if name is None else f"/@{name}") + "/" + path[1:].partition("/")[0]
+    site = "" if request.name is None else f"/@{request.name}"
+    command = f"{site}/" + request.place[1:].partition("/")[0]
     if not PLAIN_PATH.fullmatch(command):  # may be cgminer's text protocol, command|parameter
         command = "(odd)"
     address, method = task.channel.addr[0], request.command or "-"

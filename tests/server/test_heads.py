@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waitress.parser import HTTPRequestParser
 
-from chi.bounds import MAX_BODY, MAX_FIELDS, MAX_FRAMING, MAX_HEADER, MAX_METHOD
+from chi.bounds import MAX_BODY, MAX_FIELDS, MAX_FRAMING, MAX_HEADER, MAX_JUDGED, MAX_METHOD
 from chi.clock import CLOCK
 from chi.server.channels import server_adjustments
 from chi.server.heads import LINE_ENDS, NOT_HTTP, Head, HeadError
@@ -25,6 +25,12 @@ ADJUSTMENTS = server_adjustments([], CLOCK)
 
 def parsed(data: bytes, size: int = 0) -> Request:
     """The first request in `data`, which comes in pieces of `size` bytes or whole, as on a connection."""
+    ADJUSTMENTS.parsed_requests.clear()
+    return parsed_again(data, size)
+
+
+def parsed_again(data: bytes, size: int = 0) -> Request:
+    """The same, where the request may be known from before."""
     request = Request(ADJUSTMENTS)
     for start in range(0, len(data), size or len(data) or 1):
         piece = data[start : start + (size or len(data))]
@@ -173,6 +179,49 @@ def test_pieces_make_no_difference(data: bytes, size: int) -> None:
     assert outcome(whole) == outcome(pieces)
     if whole.completed and not whole.error:
         assert whole.surplus.startswith(pieces.surplus)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=heads)
+def test_a_request_that_is_known_from_before_is_the_same(data: bytes) -> None:
+    """What is remembered of a request's bytes is what they say."""
+    first, again = parsed(data), parsed_again(data)
+    assert outcome(first) == outcome(again)
+    assert (first.surplus, first.raw, first.held) == (again.surplus, again.raw, again.held)
+
+
+def test_what_is_remembered_of_requests_is_bounded() -> None:
+    """In number, and in bytes: fields without a value take the most for theirs."""
+    small = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+    large = b"GET /%d HTTP/1.1\r\n" + b"".join(b"F%d:\r\n" % number for number in range(100)) + b"\r\n"
+    ADJUSTMENTS.parsed_requests.clear()
+    for number in range(2 * MAX_JUDGED):
+        parsed_again(small % number)
+        parsed_again(large % number)
+    known = ADJUSTMENTS.parsed_requests
+    assert list(known) == [small % number for number in range(MAX_JUDGED, 2 * MAX_JUDGED)]
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+@pytest.mark.parametrize("fields", [(), ("Connection: close",), ("Connection: keep-alive",)], ids=str)
+@pytest.mark.parametrize("path", ["/summary", "/healthz", "/bad%zz"])
+def test_a_client_that_repeats_itself_is_answered_alike(
+    chi: Chi, path: str, fields: tuple[str, ...], version: str
+) -> None:
+    """Same header, same body, and the connection stays open or does not, as the first time."""
+    seen = []
+    for _ in range(3):
+        with Wire(chi.port) as wire:
+            wire.send(wire.head(f"GET {path} {version}", *fields))
+            response = wire.read()
+            headers = [field for field in response.headers.items() if field[0] != "Date"]
+            stays = "close" not in response.headers.get("Connection", "")
+            seen.append((response.status, headers, stays))
+            if stays:
+                assert wire.ask("GET /healthz").status == 200
+            else:
+                assert wire.ended()
+    assert seen[0] == seen[1] == seen[2]
 
 
 # --- What is no HTTP ------------------------------------------------------------------------------
