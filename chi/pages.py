@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import html
 import os
 import re
 from typing import Any, NamedTuple
@@ -77,9 +76,9 @@ def confirmation(members: dict[str, Any], base: str) -> bottle.HTTPResponse:
 
     `base` is the relative URL of what has the dashboard in it, as seen from the page.
     """
-    dashboard = html.escape(f"{base}dashboard")
+    dashboard = bottle.html_escape(f"{base}dashboard")
     texts = (str(members.get(name, "none")) for name in ("command", "parameter"))
-    command, parameter = (html.escape(text) for text in texts)
+    command, parameter = (bottle.html_escape(text) for text in texts)
     text = CONFIRMATION.format(command=command, parameter=parameter, dashboard=dashboard)
     return page(text.encode("utf-8", "replace"), 403, "form-action 'self'")
 

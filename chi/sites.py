@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -127,7 +128,7 @@ class Sites:
                 self._leaving.remove(site)
         if self._leaving:
             return TICK
-        return min(max(min(self._due.values(), default=now + IDLE) - now, 0.0), IDLE)
+        return max(min(self._due.values(), default=math.inf) - now, 0.0)
 
     def give_up(self) -> None:
         """Answer everybody who waits with `stopping`."""

@@ -32,7 +32,8 @@ from chi.recent import Recent
 from chi.settings import Settings
 
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
-TICK, IDLE = 0.05, 1.0  # seconds between two turns of the event loop, with and without waiting clients
+TICK = 0.05  # seconds between two turns of the event loop while a client waits
+IDLE = 1.0  # and while a miner may have to be asked whether it is there
 
 
 class Miner:

@@ -150,7 +150,7 @@ class Loop:
         now = self.clock.now()
         if now >= self._clean_at:
             self._clean(now)
-        timeout = min(self.sites.turn(now), self.notifier.ping(now))
+        timeout = min(self.sites.turn(now), self.notifier.ping(now), self._clean_at - now)
         if self.stopping:
             timeout = TICK
         return 0.0 if self._own or self._ready else timeout
