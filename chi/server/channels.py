@@ -10,27 +10,13 @@ import contextlib
 import functools
 import logging
 import socket
-from collections.abc import Sequence
 from typing import Any
 
-from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.server import TcpWSGIServer
 
-from chi.bounds import (
-    HEADER_TIME,
-    LARGE,
-    LINGER,
-    MAX_BODY,
-    MAX_HEADER,
-    MAX_JUDGED,
-    SEND_TIME,
-    SPARE_DESCRIPTORS,
-)
-from chi.clock import Clock
+from chi.bounds import HEADER_TIME, LARGE, LINGER, SEND_TIME
 from chi.miner.questions import Parked
-from chi.recent import Recent
-from chi.server.descriptors import take_descriptors
 from chi.server.outgoing import Outgoing
 from chi.server.parsing import Request
 from chi.server.room import Room
@@ -216,28 +202,3 @@ class Server(TcpWSGIServer):
             stuck = channel.total_outbufs_len and now - channel.progress > SEND_TIME
             if late or stuck or 0 < channel.lingering < now:
                 channel.drop()
-
-
-def server_adjustments(listening: Sequence[socket.socket], clock: Clock, reserved: int = 0) -> Adjustments:
-    """Waitress's settings for an appliance on a LAN; `reserved` descriptors are a fleet's connections."""
-    descriptors = take_descriptors()
-    adjustments = Adjustments(
-        sockets=list(listening),
-        ident="chi",
-        # Nothing is accepted beyond; chi.server.room sees to it that this is not reached by one address.
-        connection_limit=descriptors - min(SPARE_DESCRIPTORS, descriptors // 2) - reserved,
-        channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
-        asyncore_use_poll=True,  # select() fails past descriptor 1023
-        log_socket_errors=False,  # a client that disconnects is not worth a log line
-        max_request_header_size=MAX_HEADER,
-        max_request_body_size=MAX_BODY,
-        # Replies stay in memory, and writing one never waits: the loop that writes is the one that sends.
-        outbuf_overflow=1 << 40,
-        outbuf_high_watermark=1 << 40,
-        clear_untrusted_proxy_headers=False,  # chi believes REMOTE_ADDR and no header
-    )
-    adjustments.clock = clock
-    # Pollers send the same again and again: what was made of it is remembered.
-    adjustments.parsed_requests = Recent(MAX_JUDGED)
-    adjustments.response_heads = Recent(MAX_JUDGED)
-    return adjustments

@@ -22,7 +22,8 @@ from chi.clock import CLOCK, Clock
 from chi.guard import guarded
 from chi.miner.asking import TICK
 from chi.miner.questions import Client
-from chi.server.channels import Channel, Server, server_adjustments
+from chi.server.adjustments import Adjustments
+from chi.server.channels import Channel, Server
 from chi.server.room import Room
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
@@ -76,7 +77,7 @@ class Loop:
         self.sites = sites
         self._allows = allows
         self._listening = listening
-        self._adjustments = server_adjustments(listening, self.clock, sites.connections)
+        self._adjustments = Adjustments(listening, self.clock, sites.connections)
         self.servers = [
             Server(
                 app,

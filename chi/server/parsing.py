@@ -5,12 +5,12 @@ Comes in: a client's bytes, in pieces of any size. Goes out: a Request; what is 
 
 from __future__ import annotations
 
-from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
 from chi.bounds import MAX_FRAMING, MAX_PARSED_SIZE
 from chi.miner.questions import Client
+from chi.server.adjustments import Adjustments
 from chi.server.heads import Head, HeadError, tidy
 from chi.sites import split_path
 

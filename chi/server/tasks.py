@@ -13,7 +13,6 @@ from typing import Any
 
 from waitress.task import ErrorTask, WSGITask
 
-from chi.recent import Recent
 from chi.responses import JSON_HEADERS, Answer, answer, envelope
 
 access_log = logging.getLogger("chi.access")
@@ -74,12 +73,13 @@ def write_answer(task: Task | BadRequestTask, what: Answer) -> None:
 
 def head_of(task: Task | BadRequestTask, what: Answer) -> bytes:
     """Return the header of a response; all who poll one report are given the same one for a second."""
-    heads: Recent[Any, tuple[bytes, bool]] = task.channel.adj.response_heads
+    heads = task.channel.adj.response_heads
     asked = task.version, task.request.headers.get("CONNECTION"), task.close_on_finish
     told = int(task.start_time), what.status, task.content_length, *what.headers
     if (asked, told) not in heads:
         task.response_headers = what.headers[:]
         heads.keep((asked, told), (task.build_response_header(), task.close_on_finish))
+    head: bytes
     head, task.close_on_finish = heads[asked, told]
     return head
 

@@ -13,14 +13,14 @@ from waitress.parser import HTTPRequestParser
 
 from chi.bounds import MAX_BODY, MAX_FIELDS, MAX_FRAMING, MAX_HEADER, MAX_JUDGED, MAX_METHOD
 from chi.clock import CLOCK
-from chi.server.channels import server_adjustments
+from chi.server.adjustments import Adjustments
 from chi.server.heads import LINE_ENDS, NOT_HTTP, Head, HeadError
 from chi.server.parsing import Request
 from tests.bench.shapes import SHAPES, START
 from tests.client import Wire
 from tests.conftest import Chi
 
-ADJUSTMENTS = server_adjustments([], CLOCK)
+ADJUSTMENTS = Adjustments([], CLOCK)
 
 
 def parsed(data: bytes, size: int = 0) -> Request:
