@@ -281,8 +281,14 @@ def build(
         settings, policy, loop.sockets, loop.threads.submit, loop.notifier, clock, at_root, connections
     )
     loop.carry(create_app(settings, policy, sites), sites, listening, policy.allows)
-    loop.threads.submit(socket.getfqdn, policy.learn_name)
+    loop.threads.submit(own_name, policy.learn_name)
     return loop
+
+
+def own_name() -> object:
+    """Return this machine's FQDN; bytes if it has none."""
+    # As bytes: for a str CPython loads its tables of Unicode host names, 0.4 MB.
+    return socket.getfqdn(socket.gethostname().encode())  # type: ignore[arg-type]
 
 
 def start_demo(settings: Settings) -> DemoMiner:

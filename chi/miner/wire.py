@@ -47,8 +47,10 @@ def host_and_port(host: str, port: int) -> str:
 
 def look_up(host: str, port: int, flags: int = 0) -> Addresses:
     """Return where `host`, a name or an IP literal, is reached; socket.gaierror if it is unknown."""
+    # CPython loads its tables of Unicode host names, 0.4 MB, for any str.
+    name = host.encode() if host.isascii() else host
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
     except UnicodeError:  # a label that is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "it is no host name") from None
     return [(family, address) for family, _, _, _, address in found]
