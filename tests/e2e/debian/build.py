@@ -54,6 +54,9 @@ class BuildSystem:
         self.suite, self.tree = suite, tree
         self.root = rootfs.unpack(rootfs.tarball(suite, "build"), folder / "build-root")
         subprocess.run(["mount", "-t", "proc", "proc", self.root / "proc"], check=True)
+        # With an instance of its own: tests open terminals.
+        options = "newinstance,ptmxmode=666,mode=620"
+        subprocess.run(["mount", "-t", "devpts", "-o", options, "devpts", self.root / "dev/pts"], check=True)
         self.upstream, self.version, self.epoch = changelog()
 
     def run(self, *command: str, cwd: str = "/", user: int = BUILDER, **environment: str) -> str:
