@@ -19,7 +19,7 @@ BOOT = """
 BUILD = """
     dpkg-dev build-essential fakeroot debhelper bash-completion dh-python dh-sequence-python3
     pybuild-plugin-pyproject python3-all python3-setuptools python3-bottle python3-waitress python3-pytest
-    python3-hypothesis python3-shtab help2man lintian piuparts apt-utils gnupg
+    python3-pytest-xdist python3-hypothesis python3-shtab help2man lintian piuparts apt-utils gnupg
 """
 PACKAGES = {"boot": BOOT.split(), "build": BUILD.split()}
 
