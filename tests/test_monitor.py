@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import http.client
 import itertools
 import json
@@ -1100,7 +1099,7 @@ def test_every_field_is_told() -> None:
     for kind, names in re.findall(rf"^\| `({kinds})` \| ([^|]+) \|", page, re.MULTILINE):
         told[kind] += re.findall(r"`(\w+)`", names)
     classes = (Rig, Pool, Device, Chain, Fan)
-    fields = [sorted(field.name for field in dataclasses.fields(found)) for found in classes]
+    fields = [sorted(found._fields) for found in classes]
     assert {kind: sorted(names) for kind, names in told.items()} == dict(zip(kinds.split("|"), fields))
 
 

@@ -7,7 +7,7 @@ is never asked: counters that grow, and its uptime, are set against chi's own ti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from chi.status import chance
@@ -48,8 +48,7 @@ class Bin(NamedTuple):
 NOTHING = Bin()
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """What is remembered of a miner; times are those of judge().
 
     `seen`: when it answered last; `silent`: whether it did not since; `back`: when it was first seen, came
@@ -74,8 +73,8 @@ class Memory:
     usual: float | None = None
     low: float | None = None
     tuned: tuple[float | None, float | None] = (None, None)
-    boards: Mapping[str, bool] = field(default_factory=dict)
-    fans: Mapping[str, int] = field(default_factory=dict)
+    boards: Mapping[str, bool] = MappingProxyType({})
+    fans: Mapping[str, int] = MappingProxyType({})
 
     def window(self, seconds: float) -> Bin:
         """Return the sum of the bins of the last so many seconds."""
@@ -137,8 +136,7 @@ def told(memory: Memory, status: Status) -> Memory:
     }
     if not boards or not boards.keys().isdisjoint(memory.boards):  # else they have other names now
         boards = {**memory.boards, **boards}
-    return replace(
-        memory,
+    return memory._replace(
         identity=(rig.software or memory.identity[0], rig.model or memory.identity[1]),
         uptime=rig.uptime,
         counters=tuple(old if new is None else new for old, new in zip(before, counters)),
@@ -159,8 +157,7 @@ def remember(memory: Memory, status: Status, now: float) -> Memory:
     # It is not known whether it hashed while it was silent or restarting.
     watched = not (anew or unseen or memory.silent)
     worked = seconds if watched and memory.hashing is not None and hashes(rig) else 0.0
-    memory = replace(
-        memory,
+    memory = memory._replace(
         seen=now,
         silent=False,
         restarted=anew,
@@ -173,7 +170,7 @@ def remember(memory: Memory, status: Status, now: float) -> Memory:
     else:
         memory = count(memory, rig, grown, worked)
         gap = chance.advance(memory.gap, rig, grown[0], worked, now)
-    return told(learn(replace(memory, gap=gap), status, worked), status)
+    return told(learn(memory._replace(gap=gap), status, worked), status)
 
 
 def since_when(memory: Memory, rig: Rig, now: float, anew: bool) -> float | None:
@@ -228,7 +225,7 @@ def count(memory: Memory, rig: Rig, grown: tuple[float, ...], worked: float) -> 
     bins = (*bins[:-1], bins[-1].plus(*grown, (rate or 0.0) * ran, ran))
     newest = memory.newest.plus(*grown)
     fewer = min(1.0, NEWEST / newest.shares) if newest.shares else 1.0
-    return replace(memory, bins=bins, newest=Bin(0.0, *(value * fewer for value in newest[1:])))
+    return memory._replace(bins=bins, newest=Bin(0.0, *(value * fewer for value in newest[1:])))
 
 
 def hashrate(memory: Memory) -> float | None:
@@ -250,18 +247,18 @@ def learn(memory: Memory, status: Status, worked: float) -> Memory:
     whole = all_at_work(memory, status)
     if limited or (whole and differs(memory.tuned[1], tuned[1])):
         bins = tuple(each._replace(hashes=0.0, seconds=0.0) for each in memory.bins)
-        return replace(memory, tuned=tuned, usual=None, low=None, bins=bins)
-    memory = replace(memory, tuned=tuned)
+        return memory._replace(tuned=tuned, usual=None, low=None, bins=bins)
+    memory = memory._replace(tuned=tuned)
     if now is None or not worked:
         return memory
     if memory.usual is None:
-        return replace(memory, usual=now, low=None)
+        return memory._replace(usual=now, low=None)
     clear = PROBLEMS["hashrate-drop"].clear or 1.0
     if now < clear * memory.usual:
         low = memory.seen if memory.low is None else memory.low
         accepted = whole and memory.seen - low > DAY
-        return replace(memory, usual=now, low=None) if accepted else replace(memory, low=low)
-    return replace(memory, usual=memory.usual + (now - memory.usual) * min(1.0, worked / USUAL), low=None)
+        return memory._replace(usual=now, low=None) if accepted else memory._replace(low=low)
+    return memory._replace(usual=memory.usual + (now - memory.usual) * min(1.0, worked / USUAL), low=None)
 
 
 def differs(before: float | None, now: float | None) -> bool:

@@ -7,13 +7,10 @@ does not tell is None, never 0. Nothing here reads a reply.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from chi.status.values import exact
-
-# Not compared and not printed: methods that nobody calls would only cost time at each start of an appliance,
-# and a printed pool would show its user.
 
 # What a rig or a board says that it does. "sleeping" is at somebody's wish, "idle" for want of a pool or of
 # work; "stopped" and "fault" last until somebody comes.
@@ -21,8 +18,7 @@ STATES = ("mining", "starting", "tuning", "idle", "sleeping", "stopped", "fault"
 CHAIN_STATES = (*STATES, "dead", "missing")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class RigError:
+class RigError(NamedTuple):
     """An error that the firmware tells: its code, its text if there is one, and since when, if it says."""
 
     code: str
@@ -30,8 +26,7 @@ class RigError:
     since: float | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Rig:
+class Rig(NamedTuple):
     """The miner as a whole, counted since its start.
 
     Times are epoch seconds by the miner's clock, `time` that of its reply; `uptime` seconds, `hashrate` (over
@@ -81,8 +76,7 @@ class Rig:
     errors: tuple[RigError, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Pool:
+class Pool(NamedTuple):
     """A configured pool; `user`, usually a wallet or an account, is shown only on request.
 
     `vendor` says whether it is the firmware's maker who earns there (DevFee), `response_time` (s) how long it
@@ -101,12 +95,14 @@ class Pool:
     shares_accepted: float | None = None
     shares_rejected: float | None = None
     shares_stale: float | None = None
-    rejected_reasons: Mapping[str, float] = field(default_factory=dict)
+    rejected_reasons: Mapping[str, float] = MappingProxyType({})
     response_time: float | None = None
 
+    def __repr__(self) -> str:
+        return f"Pool({self.pool!r})"  # a printed pool shall not show its user
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Device:
+
+class Device(NamedTuple):
     """An entry of `devs`: what the software calls a device, which may be a board or a whole machine."""
 
     device: str
@@ -119,8 +115,7 @@ class Device:
     hardware_errors: float | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Chain:
+class Chain(NamedTuple):
     """A hash board; each temperature is that of its hottest sensor of the kind.
 
     `chips` are those found, `chips_expected` those that should be; `voltage` (V) is what the board gets;
@@ -141,8 +136,7 @@ class Chain:
     hardware_errors: float | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Fan:
+class Fan(NamedTuple):
     """A fan, with the firmware's own name or number; `duty` is how much of its speed is asked for, 0 to 1."""
 
     fan: str
@@ -150,8 +144,7 @@ class Fan:
     duty: float | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Status:
+class Status(NamedTuple):
     """All that a miner tells, the same for every firmware.
 
     `doubts` are sentences about what it tells and is left out here, as it contradicts itself: for the log.
@@ -182,7 +175,7 @@ def to_json(status: Status, pool_user: bool = False) -> dict[str, Any]:
 
 def plain(record: Any) -> dict[str, Any]:
     """Return the attributes of a record, whole numbers as integers."""
-    return {attribute.name: bare(getattr(record, attribute.name)) for attribute in fields(record)}
+    return {name: bare(value) for name, value in zip(record._fields, record)}
 
 
 def bare(value: Any) -> Any:

@@ -6,14 +6,12 @@ when a problem begins and ends is chi.status.verdict. docs/verdict.md and the al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 MINUTE, HOUR, DAY, YEAR = 60.0, 3600.0, 86400.0, 365.25 * 86400.0  # seconds
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """Something that is wrong now: `code` is stable, `level` "bad" or "warn", `sentence` one line of English.
 
     `about` is "" for the whole miner, else such as "pool 0", "board 1", "fan in", "device ASC0". `value` and

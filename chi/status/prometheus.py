@@ -6,7 +6,7 @@ What there is to tell is in two tables, MINER_FAMILIES and OWN_FAMILIES; a value
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from chi.status.model import STATES, RigError, Status
@@ -163,8 +163,7 @@ MINER_FAMILIES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Own:
+class Own(NamedTuple):
     """What chi tells of itself and of the scrape; counts are since its start.
 
     `http_requests` by status code, `miner_errors`, `denied_requests` by reason, `json_repairs` by repair;
@@ -172,11 +171,11 @@ class Own:
     """
 
     version: str
-    http_requests: Mapping[str, float] = field(default_factory=dict)
+    http_requests: Mapping[str, float] = MappingProxyType({})
     miner_requests: float = 0
-    miner_errors: Mapping[str, float] = field(default_factory=dict)
-    denied_requests: Mapping[str, float] = field(default_factory=dict)
-    json_repairs: Mapping[str, float] = field(default_factory=dict)
+    miner_errors: Mapping[str, float] = MappingProxyType({})
+    denied_requests: Mapping[str, float] = MappingProxyType({})
+    json_repairs: Mapping[str, float] = MappingProxyType({})
     coalesced_requests: float = 0
     cpu_seconds: float | None = None
     resident_bytes: float | None = None
@@ -184,7 +183,7 @@ class Own:
     max_descriptors: float | None = None
     start_time: float | None = None
     scrape_duration: float | None = None
-    commands: Mapping[str, bool] = field(default_factory=dict)
+    commands: Mapping[str, bool] = MappingProxyType({})
 
 
 # Name, attribute of Own, label of its keys, help
@@ -245,26 +244,30 @@ def prometheus(
     pools are only in it with `pool_user`; what is chi's own, not the miner's, only if `whole`.
     """
     up = "Whether the miner answered this scrape."
-    lines = list(render("cgminer_up", up, [("", float(status is not None))]))
-    for name, help, found in judged(verdict):
-        lines += render(name, help, found)
-    for name, attribute, of_key, help in OWN_FAMILIES:
-        if whole or name.startswith(OF_THE_SCRAPE):
-            lines += render(name, help, own_samples(getattr(own, attribute), of_key))
+    told = [render("cgminer_up", up, [("", float(status is not None))])]
+    told += [render(name, help, found) for name, help, found in judged(verdict)]
+    told += [
+        render(name, help, own_samples(getattr(own, attribute), of_key))
+        for name, attribute, of_key, help in OWN_FAMILIES
+        if whole or name.startswith(OF_THE_SCRAPE)
+    ]
     if status is not None:
         records = records_of(status)
-        for family in MINER_FAMILIES:
-            lines += render(family.name, family.help, samples(family, records[family.kind], pool_user))
-    return "".join(lines).encode("utf-8", "replace")
+        told += [
+            render(family.name, family.help, samples(family, records[family.kind], pool_user))
+            for family in MINER_FAMILIES
+        ]
+    return "".join(told).encode("utf-8", "replace")
 
 
 def own_families(own: Own) -> bytes:
     """Return what is chi's own alone, in the same format."""
-    lines: list[str] = []
-    for name, attribute, of_key, help in OWN_FAMILIES:
-        if not name.startswith(OF_THE_SCRAPE):
-            lines += render(name, help, own_samples(getattr(own, attribute), of_key))
-    return "".join(lines).encode("utf-8", "replace")
+    told = [
+        render(name, help, own_samples(getattr(own, attribute), of_key))
+        for name, attribute, of_key, help in OWN_FAMILIES
+        if not name.startswith(OF_THE_SCRAPE)
+    ]
+    return "".join(told).encode("utf-8", "replace")
 
 
 VERDICT_FAMILIES = ("cgminer_earning", "cgminer_problem")
@@ -280,18 +283,21 @@ def judged(verdict: Verdict | None) -> Iterator[tuple[str, str, list[tuple[str, 
     yield VERDICT_FAMILIES[1], "What is wrong with it.", found
 
 
-def render(name: str, help: str, found: Sequence[tuple[str, float]]) -> Iterator[str]:
+def render(name: str, help: str, found: Sequence[tuple[str, float]]) -> str:
     """Return the lines of a family; none where it has no sample. Samples are pairs of labels and value."""
-    if found:
-        kind = "counter" if name.endswith("_total") else "gauge"
-        yield f"# HELP {name} {help}\n# TYPE {name} {kind}\n"
-        for labels, value in found:
-            yield f"{name}{{{labels}}} {decimal(value)}\n" if labels else f"{name} {decimal(value)}\n"
+    if not found:
+        return ""
+    kind = "counter" if name.endswith("_total") else "gauge"
+    lines = [
+        f"{name}{{{labels}}} {decimal(value)}\n" if labels else f"{name} {decimal(value)}\n"
+        for labels, value in found
+    ]
+    return f"# HELP {name} {help}\n# TYPE {name} {kind}\n{''.join(lines)}"
 
 
 def decimal(value: float) -> str:
-    """Return a number as text, whole ones without a fraction."""
-    return repr(exact(value))
+    """Return a number as text, whole ones without a fraction; of a flag 1 or 0."""
+    return repr(exact(float(value)))
 
 
 def own_samples(value: Any, name: str) -> list[tuple[str, float]]:
@@ -317,13 +323,20 @@ def samples(family: Family, records: Sequence[tuple[str, Any]], pool_user: bool)
     if family.info:
         names = (*family.info, "user") if pool_user and family.kind == "pool" else family.info
         return [
-            (",".join(filter(None, (own, *(label(name, getattr(record, name)) for name in names)))), 1.0)
+            (together(own, ",".join(label(name, getattr(record, name)) for name in names)), 1.0)
             for own, record in records
         ]
-    return [
-        (",".join(filter(None, (own, further, labels))), float(value))
+    told = [
+        (together(own, further), value)
         for own, record in records
         for attribute, further in family.values
-        if (told := getattr(record, attribute)) is not None
-        for labels, value in (family.each(told) if family.each else [("", told)])
+        if (value := getattr(record, attribute)) is not None
     ]
+    if family.each:
+        told = [(together(own, more), each) for own, value in told for more, each in family.each(value)]
+    return told
+
+
+def together(labels: str, further: str) -> str:
+    """Return labels and further ones, of which either may be none."""
+    return f"{labels},{further}" if labels and further else labels or further

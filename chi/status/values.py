@@ -28,10 +28,11 @@ MAX_ITEMS = 1000  # of a kind; a farm of USB sticks has hundreds
 
 def number(value: Any) -> float | None:
     """Return a finite number, given as one or as text with spaces around it; None for anything else."""
-    if isinstance(value, str):
-        value = float(value) if len(value) < 100 and NUMBER.fullmatch(value) else None
-    if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
+    if type(value) is not float:  # as nearly all are
+        if isinstance(value, str):
+            value = float(value) if len(value) < 100 and NUMBER.fullmatch(value) else None
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return None
     # Comparing before float(), which refuses large integers; nan is neither above nor below.
     if not -NOTHING < value < NOTHING:
         return None
@@ -131,7 +132,11 @@ def exact(value: float) -> float:
 
 def read(entry: Entry, reader: Reader, *names: str) -> float | None:
     """Return the first of the fields that says something."""
-    return first(reader(entry.get(name)) for name in names)
+    for name in names:
+        found = reader(entry[name]) if name in entry else None
+        if found is not None:
+            return found
+    return None
 
 
 def total(values: Iterable[float | None]) -> float | None:
@@ -153,7 +158,10 @@ def one_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def first(values: Iterable[float | None]) -> float | None:
     """Return the first that is there."""
-    return next((value for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def highest(values: Iterable[float | None]) -> float | None:
@@ -182,15 +190,16 @@ IN_MESSAGE = frozenset({"SUMMARY", "VERSION"})
 
 def section(reply: Any, name: str) -> list[Entry]:
     """Return the objects of a reply's section, at most MAX_ITEMS; empty where there are none."""
-    if not isinstance(reply, Mapping):
+    if not isinstance(reply, dict):
         return []
     found, message = reply.get(name), reply.get("Msg")
-    if found is None and isinstance(message, Mapping):
+    if found is None and isinstance(message, dict):
         found = message.get(name, message if name in IN_MESSAGE else None)
     if found is None:
         return numbered(reply, name)
     entries = found if isinstance(found, list) else [found]
-    return [entry for entry in entries if isinstance(entry, Mapping)][:MAX_ITEMS]
+    objects: list[Entry] = [entry for entry in entries if isinstance(entry, dict)]
+    return objects[:MAX_ITEMS]
 
 
 # Sections that old firmware of Innosilicon's tells one by one: "POOL0":[…],"POOL1":[…]
@@ -205,7 +214,7 @@ def numbered(reply: Mapping[str, Any], name: str) -> list[Entry]:
     places = [key for key in reply if key.startswith(beginning) and key[len(beginning) :].isdecimal()]
     places.sort(key=lambda key: int(key[len(beginning) :][:9]))
     found = (reply[key][:1] if isinstance(reply[key], list) else [reply[key]] for key in places[:MAX_ITEMS])
-    return [entry for entries in found for entry in entries if isinstance(entry, Mapping)]
+    return [entry for entries in found for entry in entries if isinstance(entry, dict)]
 
 
 def only(reply: Any, name: str) -> Entry:
@@ -218,7 +227,7 @@ def envelope(reply: Any) -> Entry:
 
     An array of one object in the C miners; an object, or its members beside a string, in Whatsminer.
     """
-    if not isinstance(reply, Mapping):
+    if not isinstance(reply, dict):
         return {}
     return next(iter(section(reply, "STATUS")), reply)
 

@@ -8,7 +8,7 @@ verdict, so it works the same whether chi keeps a history or not, and however of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from chi.status.chance import allowed
@@ -77,7 +77,7 @@ def judge(previous: Verdict | None, status: Status | None, history: History | No
     memory = before.memory
     if status is None:
         found = {("no-data", ""): Finding("no-data")}
-        memory = memory and replace(memory, silent=True)
+        memory = memory and memory._replace(silent=True)
     else:
         usual = history.usual() if history and not memory else None  # a sort of the day: once is enough
         memory = remember(memory, status, now) if memory else begin(status, now, usual)

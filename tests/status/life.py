@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from chi.status.model import Chain, Device, Fan, Pool, Status
@@ -152,7 +152,7 @@ class Life:
         always = {name: rig[name] for name in ("hashrate", "shares_accepted", "last_share", "share_interval")}
         if shape.rig.last_share is None and shape.rig.shares_accepted:
             always.pop("last_share")
-        told = replace(shape.rig, **{**present, **always})
+        told = shape.rig._replace(**{**present, **always})
         errors = counts["errors"] // max(1, len(shape.chains))
         active = "backup" if self.has("failover") else "first"
         return Status(
@@ -197,14 +197,14 @@ class Life:
         dead = active == "backup" and place == 0
         used = place == (1 if active == "backup" else 0) or (bool(pool.active) and not dead)
         gone = self.has("no pool")
-        return replace(pool, alive=not (dead or gone), active=used and not gone)
+        return pool._replace(alive=not (dead or gone), active=used and not gone)
 
     def device(self, place: int, device: Device) -> Device:
         """A device that is a board, or the whole where there is one."""
         share = self.boards()[place] if len(self.shape.devices) > 1 else self.speed()
         rate = self.rate * share * (self.speed() > 0)
         told = None if device.hashrate is None else rate
-        return replace(device, hashrate=told, temperature=device.temperature and 60.0)
+        return device._replace(hashrate=told, temperature=device.temperature and 60.0)
 
     def chain(self, place: int, chain: Chain, errors: float) -> Chain:
         """A board."""
@@ -212,8 +212,8 @@ class Life:
         hot = {"chip_temperature": 120.0 if self.has("hot") else 80.0} if chain.chip_temperature else {}
         warm = {"board_temperature": 90.0 if self.has("hot") else 65.0} if chain.board_temperature else {}
         told = None if chain.hashrate is None else rate
-        return replace(chain, hashrate=told, hardware_errors=errors, **hot, **warm)
+        return chain._replace(hashrate=told, hardware_errors=errors, **hot, **warm)
 
     def fan(self, place: int, fan: Fan) -> Fan:
         """A fan; places where none ever turned have none."""
-        return replace(fan, speed=0.0 if fan.speed and place == 0 and self.has("fan") else fan.speed)
+        return fan._replace(speed=0.0 if fan.speed and place == 0 and self.has("fan") else fan.speed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,7 +169,7 @@ def test_the_first_pool_is_dead_and_a_backup_is_in_use() -> None:
     )
     script = Script({"pools": pools})
     assert script.run(HOUR).problems == ()
-    script.parts["pools"] = (replace(pools[0], alive=False, active=False), replace(pools[1], active=True))
+    script.parts["pools"] = (pools[0]._replace(alive=False, active=False), pools[1]._replace(active=True))
     assert script.run(4 * MINUTE).problems == ()
     verdict = script.run(8 * MINUTE)
     assert codes(verdict) == ["backup-pool pool 1", "pool-dead pool 0"]
@@ -443,7 +443,7 @@ def test_boards(changed: dict[str, Any] | None, code: str, seen_before: bool) ->
     """What is wrong with a board is told after 5 minutes, or at once if it was so before chi came."""
     well = boards(1e14, 1e14, 1e14, chips=110.0)
     ill = list(well)
-    ill[1:2] = [] if changed is None else [replace(well[1], **changed)]
+    ill[1:2] = [] if changed is None else [well[1]._replace(**changed)]
     script = Script({"chains": well if seen_before else tuple(ill)})
     if seen_before:
         assert script.run(HOUR).problems == ()
@@ -537,11 +537,11 @@ def test_noise_changes_nothing() -> None:
 def test_devices_are_boards_where_no_boards_are_told() -> None:
     """Dead, or enabled and not hashing; not one that was switched off."""
     well = Device("ASC0", alive=True, enabled=True, hashrate=1e14, temperature=60.0)
-    script = Script({"devices": (well, replace(well, device="ASC1"), replace(well, device="ASC2"))})
+    script = Script({"devices": (well, well._replace(device="ASC1"), well._replace(device="ASC2"))})
     script.run(HOUR)
     script.parts["devices"] = (
-        replace(well, alive=False), replace(well, device="ASC1", hashrate=0.0),
-        replace(well, device="ASC2", enabled=False, hashrate=0.0, temperature=95.0),
+        well._replace(alive=False), well._replace(device="ASC1", hashrate=0.0),
+        well._replace(device="ASC2", enabled=False, hashrate=0.0, temperature=95.0),
     )  # fmt: skip
     assert codes(script.run(6 * MINUTE)) == [
         "board-dead device ASC0", "board-dead device ASC1", "too-hot device ASC2"
@@ -587,7 +587,7 @@ def test_pools() -> None:
     for pools in (
         (used, fee),
         (used, Pool("1", url="", alive=False)),
-        (replace(used, priority=0.0), Pool("1", alive=True, active=True, priority=1.0)),
+        (used._replace(priority=0.0), Pool("1", alive=True, active=True, priority=1.0)),
         (Pool("0"), Pool("1", alive=None)),
         (Pool("0", alive=True, active=None, priority=5.0),),
     ):
@@ -673,7 +673,7 @@ def test_limits_of_temperatures() -> None:
     assert {name.removesuffix("_temperature"): limit for name, limit in LIMITS.items()} == {
         kind: PROBLEMS[f"too-hot/{kind}"].limit for kind in ("water", "chip", "board", "device")
     }
-    assert set(LIMITS) - {"device_temperature"} <= {field.name for field in fields(Chain)}
+    assert set(LIMITS) - {"device_temperature"} <= set(Chain._fields)
 
 
 def test_a_verdict_by_hand() -> None:

@@ -62,10 +62,10 @@ def recognise(replies: Replies, remembered: str = UNKNOWN) -> str:
         for name, beginning in family.marks:
             if name in entry and (text(entry[name]) or "").startswith(beginning):
                 return family.name
-    for reply in replies.values():
-        said = (text(envelope(reply).get("Description")) or "").lower()
+    described = (text(envelope(reply).get("Description")) or "" for reply in replies.values())
+    for said in dict.fromkeys(described):  # all say the same as a rule
         for family in FAMILIES:
-            if said.startswith(family.described or "\0"):
+            if family.described and said.lower().startswith(family.described):
                 return family.name
     # A Whatsminer no longer: it knows get_version, and of what it does not know it says its name.
     gone = "get_version" in replies and not succeeded(replies["get_version"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -115,7 +114,7 @@ def joined(parts: Sequence[Chain]) -> Chain:
         values[name] = highest(those(name))
     for name in ("hashrate", "hashrate_expected", "chips", "hardware_errors"):
         values[name] = sum(those(name)) if those(name) else None
-    return replace(parts[0], **values)
+    return parts[0]._replace(**values)
 
 
 # --- The rig --------------------------------------------------------------------------------------

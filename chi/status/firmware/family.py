@@ -6,7 +6,7 @@ Each file beside this one describes one: how it is recognised, what it is asked,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from chi.status.firmware.units import Units
@@ -14,8 +14,7 @@ from chi.status.model import Chain, Fan
 from chi.status.values import Clock, Entry, Replies, named, section, text
 
 
-@dataclass(frozen=True, eq=False)
-class Told:
+class Told(NamedTuple):
     """The replies of one scrape, and what every reader needs of them."""
 
     replies: Replies
@@ -43,14 +42,13 @@ class Told:
         return dict(zip(named(entries, numbers), entries))
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
+class Part(NamedTuple):
     """What a reader found; empty where the replies are not of its kind.
 
     `rig` has attributes of Rig, `response_time` is that of the pools in use.
     """
 
-    rig: Mapping[str, Any] = field(default_factory=dict)
+    rig: Mapping[str, Any] = MappingProxyType({})
     chains: Sequence[Chain] = ()
     fans: Sequence[Fan] = ()
     response_time: float | None = None

@@ -8,7 +8,6 @@ in config and events.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from chi.status.firmware import bitmain
@@ -50,8 +49,7 @@ def boards(told: Told, in_stats: Any) -> list[Chain]:
         board, water = corner_temperatures(entries.get(chain.chain, {}), labels)
         place = places.get(str(int(chain.chain) + 1), chain)
         found.append(
-            replace(
-                chain,
+            chain._replace(
                 board_temperature=chain.board_temperature or board,
                 water_temperature=water,
                 chips=place.chips if chain.chips is None else chain.chips,

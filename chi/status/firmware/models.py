@@ -7,6 +7,7 @@ the models that docs/firmware.md lists (units).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -82,8 +83,10 @@ ONE_OF_TWO = frozenset({"", "cgminer", "bmminer", "bfgminer"})
 
 def find_model(names: Iterable[str | None]) -> Model | None:
     """Return the row of the first name that has one."""
-    for name in names:
-        for pattern, model in PATTERNS:
-            if name and pattern.match(name):
-                return model
-    return None
+    return next(filter(None, map(row_of, filter(None, names))), None)
+
+
+@functools.lru_cache(64)  # a name has MAX_TEXT characters at the most, and is the same at each scrape
+def row_of(name: str) -> Model | None:
+    """Return the row whose pattern a name begins with."""
+    return next((model for pattern, model in PATTERNS if pattern.match(name)), None)

@@ -7,7 +7,6 @@ kind, whatever the family is called: many firmwares are made of others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from chi.status.firmware.cgminer import (
@@ -107,6 +106,8 @@ def total_difficulty(difficulties: Mapping[str, float | None]) -> float:
 def choose(model: Model, told: Told, proven: Sequence[float]) -> Units:
     """Return the units that the rates are in: by the shares, else by the most that such a machine makes."""
     candidates = model.candidates()
+    if len(candidates) == 1:
+        return candidates[0]
     for units in candidates:
         if any(near(rate, each) for rate in figures(told, units)[:1] for each in proven):
             return units
@@ -124,7 +125,7 @@ def figures(told: Told, units: Units) -> list[float]:
 def in_units(told: Told, units: Units) -> Told:
     """Return the same in these units, with the rig's rate."""
     rates = (units.recent(entry) for entry in (told.summary, *told.stats))
-    return replace(told, units=units, rate=first(rates))
+    return told._replace(units=units, rate=first(rates))
 
 
 # --- The status -----------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def assemble(told: Told, rig: Mapping[str, Any], parts: Sequence[Part], pools: S
     fans = next((part.fans for part in parts if part.fans), ())
     return Status(
         rig=Rig(**values),
-        pools=tuple(replace(pool, response_time=ping) if pool.active else pool for pool in pools),
+        pools=tuple(pool._replace(response_time=ping) if pool.active else pool for pool in pools),
         devices=read_devices(told.devices, told.units, values["uptime"]),
         chains=next((tuple(part.chains) for part in parts if part.chains), ()),
         fans=tuple(unique((fan for fan in fans if fan.speed is not None), lambda fan: fan.fan)),
@@ -160,11 +161,10 @@ def without_rates(status: Status) -> Status:
     """Return the status without any rate: no rate is better than one in a wrong unit."""
     names = ("hashrate", "hashrate_average", "hashrate_expected", "hashes", *WINDOWS)
     rates: dict[str, Any] = dict.fromkeys(names)
-    return replace(
-        status,
-        rig=replace(status.rig, **rates),
-        devices=tuple(replace(device, hashrate=None, hashes=None) for device in status.devices),
-        chains=tuple(replace(chain, hashrate=None, hashrate_expected=None) for chain in status.chains),
+    return status._replace(
+        rig=status.rig._replace(**rates),
+        devices=tuple(device._replace(hashrate=None, hashes=None) for device in status.devices),
+        chains=tuple(chain._replace(hashrate=None, hashrate_expected=None) for chain in status.chains),
         doubts=("the miner's hashrate is left out: its shares say another one, by ten times or more",),
     )
 
@@ -173,8 +173,8 @@ def at_rest(status: Status) -> Status:
     """Return the status of a miner that sleeps: its hashrate is 0, although averages may still be higher."""
     if status.rig.state not in ("sleeping", "stopped"):
         return status
-    chains = tuple(replace(chain, hashrate=0.0) for chain in status.chains)
-    return replace(status, rig=replace(status.rig, hashrate=0.0), chains=chains)
+    chains = tuple(chain._replace(hashrate=0.0) for chain in status.chains)
+    return status._replace(rig=status.rig._replace(hashrate=0.0), chains=chains)
 
 
 def derived(status: Status, told: Told, algorithms: Sequence[str]) -> Status:
@@ -183,10 +183,8 @@ def derived(status: Status, told: Told, algorithms: Sequence[str]) -> Status:
     heats = [heat for chain in chains for heat in (chain.board_temperature, chain.chip_temperature)]
     heats += [device.temperature for device in status.devices]
     efficient = rig.power / rig.hashrate if rig.power and rig.hashrate else None
-    return replace(
-        status,
-        rig=replace(
-            rig,
+    return status._replace(
+        rig=rig._replace(
             last_share=highest(
                 [*(pool.last_share for pool in status.pools), *last_shares(told.devices, told.clock)]
             ),

@@ -17,6 +17,9 @@ PREFIXES = {"M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "K": 1e3}
 # The C miners name the field after their --log-interval: `MHS 5s`, `MHS 1s`, `MHS 20s`; Sealminer:
 # `MHS(30s)`.
 RATE = re.compile(r"([KMGTP])HS(?: |\()([0-9]{1,4})([smh])\)?")
+ORDER = {letter: place for place, letter in enumerate(PREFIXES)}
+AVERAGES = {letter: f"{letter}HS av" for letter in PREFIXES}
+TOTALS = {letter: f"Total {letter}H" for letter in PREFIXES}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 WINDOWS = {"hashrate_1m": 60, "hashrate_5m": 300, "hashrate_15m": 900, "hashrate_24h": 86400}
 
@@ -32,17 +35,19 @@ class Units(NamedTuple):
         # 15 digits are what a float has for sure: 33569.3 GH/s are 33569300000000 and no fraction.
         return None if found is None else float(f"{found * self.factors[letter]:.15g}")
 
-    def named(self, entry: Entry, name: str) -> float | None:
-        """Read `MHS av` and its like: the letter, then the name."""
-        return first(self.rate(letter, entry[field]) for letter in self.factors
-                     if (field := letter + name) in entry)  # fmt: skip
+    def named(self, entry: Entry, names: Mapping[str, str]) -> float | None:
+        """Read the first field that there is of these, by the letter of its unit."""
+        for letter, name in names.items():
+            rate = self.rate(letter, entry[name]) if name in entry else None
+            if rate is not None:
+                return rate
+        return None
 
     def over(self, entry: Entry) -> dict[int, float]:
         """Return the rates over some time, by its seconds."""
         found: dict[int, float] = {}
-        order = list(self.factors)
-        matches = filter(None, map(RATE.fullmatch, entry))
-        for match in sorted(matches, key=lambda match: order.index(match[1])):
+        matches = [match for name in entry if "HS" in name and (match := RATE.fullmatch(name))]
+        for match in sorted(matches, key=lambda match: ORDER[match[1]]) if len(matches) > 1 else matches:
             rate = self.rate(match[1], entry[match[0]])
             if rate is not None:
                 found.setdefault(int(match[2]) * SECONDS[match[3]], rate)
@@ -58,7 +63,7 @@ class Units(NamedTuple):
 
     def average(self, entry: Entry) -> float | None:
         """Read the rate since the start."""
-        return self.named(entry, "HS av")
+        return self.named(entry, AVERAGES)
 
     def windows(self, entry: Entry) -> dict[str, float | None]:
         """Return the averages over 1, 5 and 15 minutes and a day, by attribute of Rig."""
@@ -72,16 +77,12 @@ class Units(NamedTuple):
         LuxOS tells its average there. Where nothing is known to compare it with, it is believed.
         """
         average = self.average(entry)
-        found = [Units(factors).named_total(entry) for factors in (PREFIXES, self.factors)]
+        units = [Units()] if self.factors == PREFIXES else [Units(), self]
+        found = [each.named(entry, TOTALS) for each in units]
         if not average or not seconds:
-            return found[0] if self.factors == PREFIXES else None
+            return found[0] if len(found) == 1 else None
         likely = average * seconds
         return first(hashes for hashes in found if hashes is not None and near(hashes, likely))
-
-    def named_total(self, entry: Entry) -> float | None:
-        """Read `Total MH` and its like."""
-        return first(self.rate(letter, entry[f"Total {letter}H"]) for letter in self.factors
-                     if f"Total {letter}H" in entry)  # fmt: skip
 
 
 def near(value: float, other: float) -> bool:
