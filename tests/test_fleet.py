@@ -438,7 +438,7 @@ def test_sighup(chi_server: Callable[..., Process], tmp_path: Path) -> None:
 
 @pytest.fixture
 def sighup() -> Iterator[None]:
-    """SIGHUP as a terminal's programs have it: it is ignored where the tests run under nohup, and inherited."""
+    """SIGHUP as in a terminal: under nohup it is ignored, which programs inherit."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)

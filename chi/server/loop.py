@@ -147,7 +147,7 @@ class Loop:
         self._serve(self.clock.now() + SLICE)
         if self._reload:
             self._reload = False
-            self.sites.reload()
+            guarded("reading the list of miners again", self.sites.reload)
         now = self.clock.now()
         if now >= self._clean_at:
             self._clean(now)

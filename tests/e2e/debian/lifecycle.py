@@ -11,6 +11,7 @@ from pathlib import Path
 import accidents
 import build
 import examples
+import fleet
 import load
 import network
 import rootfs
@@ -309,6 +310,15 @@ class Life:
     def killed_under_load(self) -> str:
         return alone(lambda: load.kills(self.service))
 
+    # Many miners.
+
+    def serves_fleet(self) -> str:
+        self.fleet = fleet.Fleet(self.service)
+        return self.fleet.begin()
+
+    def reloads_under_load(self) -> str:
+        return alone(self.fleet.reloads_under_load)
+
     # The rest of its life.
 
     def restarts_with_machine(self) -> str:
@@ -447,6 +457,12 @@ def on_the_machine(life: Life) -> tuple[tuple[str, Callable[[], str]], ...]:
         ("hung process", life.watchdog),
         ("upgrade and restarts under load", life.upgrades_under_load),
         ("kill -9 under load", life.killed_under_load),
+        ("a fleet", life.serves_fleet),
+        ("its reload under load", life.reloads_under_load),
+        ("a bad list", lambda: life.fleet.bad_list()),
+        ("a miner fails and recovers", lambda: life.fleet.fails_and_recovers()),
+        ("--check of the fleet", lambda: life.fleet.checked()),
+        ("one miner again", lambda: life.fleet.end()),
         ("reboot", life.restarts_with_machine),
         ("upgrade while disabled", life.upgrade_of_disabled),
         ("autopkgtest", life.autopkgtest),

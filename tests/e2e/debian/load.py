@@ -15,9 +15,11 @@ RESTART_LOSS, KILL_LOSS = 10_000, 500  # requests without a pause, of which one 
 STALLED = 300  # seconds without a single answer: the clients hang
 
 
-def cause(service: Service, events: list[Callable[[], object]], between: int) -> tuple[dict[str, Any], float]:
+def cause(
+    service: Service, events: list[Callable[[], object]], between: int, *places: str
+) -> tuple[dict[str, Any], float]:
     """Cause events under load, `between` requests apart; return what clients saw, and requests a second."""
-    load = service.machine.start("python3", "/e2e/load.py", "8080")
+    load = service.machine.start("python3", "/e2e/load.py", "8080", *places)
     assert load.stdout is not None
 
     def wait_for(count: int) -> None:

@@ -1,10 +1,15 @@
 """Clients that ask without a pause, that ask every second on one connection, and that take a second to ask.
 
+    load.py PORT [PLACE...]
+
+They ask the miner at the root, or those at these places (/@NAME) in turn.
+
 Prints the number of requests so far, a line every 0.1 s. Ends when standard input does, with a line of JSON:
 for each kind of client its requests, how many failed, the slowest and some reasons.
 """
 
 import http.client
+import itertools
 import json
 import multiprocessing
 import sys
@@ -30,27 +35,27 @@ def read(connection):
     json.loads(body)["SUMMARY"][0]["Elapsed"]
 
 
-def ask(connection):
+def ask(connection, place):
     """Make one request."""
-    connection.request("GET", "/summary/")
+    connection.request("GET", f"{place}/summary/")
     read(connection)
 
 
-def ask_anew(connection):
+def ask_anew(connection, place):
     """Make one request on a connection of its own."""
-    ask(connection)
+    ask(connection, place)
     connection.close()
 
 
-def poll(connection):
+def poll(connection, place):
     """Make one request, a second after the last."""
     time.sleep(1)
-    ask(connection)
+    ask(connection, place)
 
 
-def send_slowly(connection):
+def send_slowly(connection, place):
     """Make one request whose body takes a second to be sent, on a connection of its own."""
-    connection.putrequest("POST", "/")
+    connection.putrequest("POST", f"{place}/")
     connection.putheader("Content-Length", str(len(BODY)))
     connection.endheaders(BODY[:1])
     for byte in BODY[1:]:
@@ -64,15 +69,15 @@ def send_slowly(connection):
 KINDS = {"new": (ask_anew, 2), "kept": (ask, 2), "polling": (poll, 4), "slow": (send_slowly, 4)}
 
 
-def client(port, kind, done, stop, results):
+def client(port, places, kind, done, stop, results):
     """Ask until told to stop; a request is failed if it is not answered, whatever the reason: no retry."""
     work = KINDS[kind][0]
     end = {"kind": kind, "failed": 0, "slowest": 0.0, "reasons": []}
-    connection = connect(port)
+    connection, place = connect(port), itertools.cycle(places)
     while not stop.is_set():
         started = time.monotonic()
         try:
-            work(connection)
+            work(connection, next(place))
         except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
             end["failed"] += 1
             end["reasons"] = [*end["reasons"], repr(error)][:MOST_REASONS]
@@ -98,11 +103,12 @@ def sum_up(ends, counts):
 
 def main():
     """Run the clients."""
+    port, places = int(sys.argv[1]), sys.argv[2:] or [""]
     stop, results = multiprocessing.Event(), multiprocessing.Queue()
     names = [kind for kind, (_, number) in KINDS.items() for _ in range(number)]
     counts = [(kind, multiprocessing.Value("L", 0, lock=False)) for kind in names]
     clients = [
-        multiprocessing.Process(target=client, args=(int(sys.argv[1]), kind, count, stop, results))
+        multiprocessing.Process(target=client, args=(port, places, kind, count, stop, results))
         for kind, count in counts
     ]
     for each in clients:
