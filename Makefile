@@ -41,7 +41,7 @@ coverage: .venv-newest/.ready ## the tests with coverage: every branch of chi/ i
 		--cov-fail-under=100
 
 properties: .venv-newest/.ready ## the property tests with many examples, the verdict with miner-years
-	CHI_EXAMPLES=many .venv-newest/bin/python -m pytest -n $(JOBS) -m "hypothesis or heavy"
+	CHI_EXAMPLES=many .venv-newest/bin/python -m pytest -n $(JOBS) -m "hypothesis or heavy or thorough"
 	CHI_LIVES=10 .venv-newest/bin/python -m pytest -o faulthandler_timeout=0 -n $(JOBS) tests/status/test_simulation.py
 
 lint: .venv-newest/.ready ## ruff, mypy and the layering

@@ -33,6 +33,12 @@ settings.register_profile("many", max_examples=400, deadline=None, suppress_heal
 settings.load_profile(os.environ.get("CHI_EXAMPLES", "few"))
 
 
+# Programs that a test starts inherit what is ignored: under nohup SIGHUP, in the background SIGINT.
+for number, default in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
+
+
 @dataclasses.dataclass
 class Response:
     """What a client got."""

@@ -436,15 +436,6 @@ def test_sighup(chi_server: Callable[..., Process], tmp_path: Path) -> None:
     assert "INFO a: miner " in process.log
 
 
-@pytest.fixture
-def sighup() -> Iterator[None]:
-    """SIGHUP as in a terminal: under nohup it is ignored, which programs inherit."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("sighup")
 def test_sighup_without_a_list(chi_server: Callable[..., Process]) -> None:
     """A chi that serves no list ends with its terminal, as before; a service, which may have one, goes on."""
     process = chi_server("-w", "0", "--listen", "127.0.0.1", "-p", "1")
