@@ -104,14 +104,19 @@ DENIALS = frozenset({"token", "read-only", "cross-site", "confirm", "host"})
 
 
 class ChiError(Exception):
-    """An error response: `name` (a key of ERRORS), HTTP `status` and message."""
+    """An error response: `name` (a key of ERRORS), HTTP `status` and message.
 
-    def __init__(self, name: str, headers: Sequence[tuple[str, str]] = (), **values: object) -> None:
+    `values` fill in the message; `further` is a sentence more, if there is one.
+    """
+
+    def __init__(
+        self, name: str, headers: Sequence[tuple[str, str]] = (), *, further: str = "", **values: object
+    ) -> None:
         self.name = name
         self.status, message = ERRORS[name]
         self.headers = headers or ([("Retry-After", "1")] if self.status == 503 else [])
         self.page: Any = None  # a bottle.HTTPResponse with a page, if a browser gets more than the message
-        super().__init__(message.format(**values))
+        super().__init__(message.format(further=further, **values))
 
 
 def quote(text: str) -> str:

@@ -40,10 +40,6 @@ class Threads(Protocol):
 class Asked(Protocol):
     """A miner that can be asked."""
 
-    @property
-    def speaks_text(self) -> bool:
-        """Whether it speaks the text protocol."""
-
     def ask(self, command: str) -> Any:
         """Return the miner's reply to the report `command`, parsed."""
 

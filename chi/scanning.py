@@ -71,11 +71,6 @@ class Visit:
     def _resume(self) -> None:
         self.ready = True
 
-    @property
-    def speaks_text(self) -> bool:
-        """Whether it speaks the text protocol."""
-        return self.miner.speaks_text
-
     def ask(self, command: str) -> Any:
         """Return the miner's reply to the report `command`, parsed; ChiError, or Parked until it is there."""
         return self.miner.ask(self._client, encode_request({"command": command})).parsed(dict)

@@ -1305,6 +1305,14 @@ def test_given_origin_cannot_post(shared: Chi, miner: ScriptedMiner) -> None:
     assert miner.requests == []
 
 
+def test_given_origin_may_ask_from_the_internet(shared: Chi) -> None:
+    """Where a browser asks whether a public page may read from a private network, a given origin may."""
+    fields = ("Access-Control-Request-Method: GET", "Access-Control-Request-Private-Network: true")
+    for origin, leave in ((GRAFANA, "true"), ("https://evil.example", None)):
+        response = ask(shared, "OPTIONS /summary", f"Origin: {origin}", *fields)
+        assert response.headers["Access-Control-Allow-Private-Network"] == leave
+
+
 def test_given_origin_cannot_run_commands(shared: Chi, miner: ScriptedMiner) -> None:
     """By GET a given origin gets the confirmation page for a privileged command, as any page does."""
     response = shared.get("/quit", Origin=GRAFANA)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import ipaddress
 import json
 import os
@@ -28,6 +29,7 @@ from chi.settings import Settings
 from tests.client import Wire
 from tests.conftest import Process, Response
 from tests.scripted import HEALTHY, HOLD, ScriptedMiner, Step, capture, envelope, free_port
+from tests.test_monitor import miner_like
 
 LOOPBACK = ("--listen", "127.0.0.1", "-w", "0")
 SOFTWARE = ("cgminer-4.11.1", "bfgminer-5.5.0", "sgminer-5.1.1")
@@ -926,3 +928,49 @@ def test_tables_of_unicode_host_names_are_not_loaded(
     assert chi.stop() == 0
     assert "argparse" in chi.log
     assert "stringprep" not in chi.log
+
+
+# --- What may go wrong with a recording, and with --check -----------------------------------------
+
+
+def test_record_of_an_unknown_host(tmp_path: Path) -> None:
+    """One line says so."""
+    done = run("--record", str(tmp_path / "new"), "-a", "nowhere.invalid")
+    assert done.returncode == 1
+    assert "nowhere.invalid" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_record_of_a_silent_miner(miner: ScriptedMiner, tmp_path: Path) -> None:
+    """It ends with --timeout."""
+    miner.script = lambda request: [HOLD]
+    done = run("--record", str(tmp_path / "new"), "-p", str(miner.port), "--timeout", "0.3")
+    assert done.returncode == 1
+    assert done.stderr == f"chi-server: error: the miner at 127.0.0.1:{miner.port} does not answer\n"
+
+
+def test_record_of_a_reply_without_an_end(miner: ScriptedMiner, tmp_path: Path) -> None:
+    """A whole reply on a connection that is left open, without its NUL, is taken once nothing follows."""
+    miner.script = lambda request: [HEALTHY[:-1], HOLD]
+    done = run("--record", str(tmp_path / "new"), "-p", str(miner.port))
+    assert done.returncode == 0
+    assert (tmp_path / "new/summary.json").read_bytes() == HEALTHY[:-1]
+
+
+def test_check_of_a_whatsminer(miner: ScriptedMiner) -> None:
+    """It knows no version, and says what it is otherwise."""
+    miner.script = miner_like("whatsminer")
+    done = run("--check", "-p", str(miner.port))
+    assert done.returncode == 0
+    assert re.search(r"answers: .*btminer|answers: .*whatsminer", done.stdout, re.IGNORECASE), done.stdout
+
+
+def test_own_address_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network the page is at 127.0.0.1."""
+
+    class NoRoute(socket.socket):
+        def connect(self, address: Any) -> None:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr("socket.socket", NoRoute)
+    assert cli.own_address() == "127.0.0.1"

@@ -53,6 +53,7 @@ def test_a_line(text: str, found: Place) -> None:
         ("a=[fd00::1]x", "'[fd00::1]x' is not a host name or an IP address"),
         ("a=[]:4028", "'' is not a host name"),
         ("a=http://10.0.0.1", "'//10.0.0.1' is not a port"),
+        ("a=x\n:b:c:d", "'x\\n:b:c:d' is not a host with or without a port"),
         ("a=10.0.0.1 b=10.0.0.2", "'10.0.0.1 b=10.0.0.2' is not a host name"),
     ],
 )

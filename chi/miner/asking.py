@@ -208,7 +208,7 @@ class Miner:
     def _check_manners(self, client: Client, request: bytes) -> None:
         """Refuse what the miner had better not be asked."""
         if self._gone:
-            raise ChiError("miner-gone", further="")
+            raise ChiError("miner-gone")
         if self._dialect.is_text:
             check_text(request)
         if client.own and self._dialect.is_silent:

@@ -233,3 +233,45 @@ def test_a_command_ends_what_is_known(
     slow.takes(chi)
     chi.advance(4.0 - COMMAND)
     assert client.result().status == 503
+
+
+def test_only_one_scrape_goes_on(serve: Serve, miner: ScriptedMiner, clock: StillClock) -> None:
+    """Of two scrapes whose clients have their answers, the first goes on, and the miner is asked once."""
+    slow = Slow(miner, "whatsminer")
+    chi = serve(miner.port, clock=clock.clock, read_only=True)
+    learn(chi, miner, slow)
+    first = began(chi, miner)
+    slow.takes(chi)
+    second = Background(chi.get, "/status.json")
+    until(lambda: len(chi.monitor._waiting) == 2)
+    slow.takes(chi, 1, 1.0)  # a miner that says nothing for 4 s is silent
+    chi.advance(3.0 - COMMAND)
+    assert first.result().status == 200
+    slow.takes(chi, 1, COMMAND)
+    assert second.result().status == 200
+    before = chi.monitor.newest.asked
+    slow.answers_all()
+    known(chi, before)
+    assert chi.get("/healthz").status == 200
+
+
+def test_an_answer_after_the_end_of_a_sample_changes_nothing(
+    serve: Serve, miner: ScriptedMiner, clock: StillClock
+) -> None:
+    """One of the requests side by side fails, and with it the sample; another's answer comes later."""
+    answers, gate = miner_like("whatsminer"), threading.Event()
+    miner.script = answers
+    chi = serve(miner.port, clock=clock.clock, history=60)
+    assert hashrate(chi.get("/status.json")) > 1e12
+
+    def samples() -> int:
+        return len(chi.monitor.history.to_json(clock.seconds, 0.0)["samples"]["time"])
+
+    before, asked = samples(), len(miner.requests)
+    miner.script = lambda request: [] if b"summary" in request else [gate, *answers(request)]
+    chi.advance(chi.monitor.sample_at - clock.seconds)
+    until(lambda: samples() > before)
+    miner.asked(asked + 2)
+    gate.set()
+    until(lambda: not chi.miner._open)
+    assert samples() == before + 1

@@ -19,7 +19,7 @@ from waitress import wasyncore
 from chi.bounds import MAX_REPLY, NAME_AGE
 from chi.errors import ChiError
 from chi.miner.replies import Made, Reply, read_json
-from chi.miner.wire import Exchange
+from chi.miner.wire import Exchange, look_up
 from chi.server import listening
 from tests.client import Wire
 from tests.conftest import Chi, Response, StillClock
@@ -1066,3 +1066,9 @@ def test_connection_is_closed(serve: Serve, miner: ScriptedMiner, steps: list[St
     chi.get("/summary")
     assert ended.wait(20)
     recovers(chi, miner)
+
+
+def test_an_impossible_name_is_unknown() -> None:
+    """A name outside ASCII whose label is too long is in no resolver."""
+    with pytest.raises(socket.gaierror):
+        look_up("ä" * 70, 4028)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waitress.channel import ClientDisconnected
 
 from chi.bounds import MAX_BODY, MAX_RECEIVED, MAX_TO_SEND, SEND_TIME, SHARE
 from chi.server.channels import Channel
 from chi.server.loop import CLEAN_EVERY
 from chi.server.outgoing import Outgoing, Pile
+from chi.server.parsing import Request
 from chi.server.room import Room
 from tests.client import Wire
 from tests.conftest import Chi, Process, StillClock
@@ -235,6 +237,14 @@ def test_the_address_with_most_gives_first(room: Room) -> None:
     assert gone(room, *crowd, one_more, *others) == [0]
 
 
+def test_nobody_is_left_to_go(room: Room) -> None:
+    """Whatever is counted: without a connection there is none to close."""
+    room.received = MAX_RECEIVED + 1
+    Outgoing(room.pile).append(bytes(MAX_TO_SEND + 1))
+    assert room.is_short
+    room.keep_bytes(list)
+
+
 def test_who_holds_most_goes_when_too_much_is_received(room: Room, caplog: pytest.LogCaptureFixture) -> None:
     """Not who came last, and never who holds little; once there is room again, nobody."""
     sizes = [100, MAX_RECEIVED // 2, 7000, MAX_RECEIVED // 2 + 1, MAX_RECEIVED // 4]
@@ -341,3 +351,72 @@ def test_who_does_not_read_is_left(serve: Callable[..., Chi], miner: ScriptedMin
         chi.advance(CLEAN_EVERY + 1)
         assert {chi.get("/healthz").status for _ in range(3)} == {200}
         assert left_to_send(chi, wire) is None
+
+
+# --- The same in one process ----------------------------------------------------------------------
+
+
+def test_too_much_received_closes_the_holder(chi: Chi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes whose half request is too much; another is served."""
+    monkeypatch.setattr("chi.server.room.MAX_RECEIVED", 2000)
+    with Wire(chi.port) as large, Wire(chi.port) as other:
+        large.send(large.head("POST / HTTP/1.1", "Content-Length: 10000") + bytes(5000))
+        assert large.sock.recv(1) == b""
+        assert other.ask("GET /healthz").status == 200
+
+
+def test_too_much_to_send_closes_who_does_not_read(
+    chi: Chi, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection goes whose response is too much for all together; another is served."""
+    monkeypatch.setattr("chi.server.room.MAX_TO_SEND", 100_000)
+    chi.loop.servers[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # its connections' too
+    miner.script = [envelope(STATS=["o" * 500_000])]
+    with Wire(chi.port, buffer=4096) as lazy, Wire(chi.port) as other:
+        lazy.request("GET /stats")
+        for _ in range(1000):
+            assert other.ask("GET /healthz").status == 200
+            if "no room for what it does not read" in caplog.text:
+                break
+        with pytest.raises((AssertionError, OSError)):  # what the system had taken, and no more
+            lazy.read()
+
+
+def test_pipelined_requests_wait_until_the_reply_before_is_read(chi: Chi, miner: ScriptedMiner) -> None:
+    """The second reply is made when the first is on its way to a client that reads slowly."""
+    chi.loop.servers[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # its connections' too
+    reply = envelope(STATS=["o" * 500_000])
+    miner.script = [reply]
+    with Wire(chi.port, timeout=60, buffer=4096) as slow:
+        slow.request("GET /stats")
+        slow.request("GET /stats")
+        for _ in range(2):
+            assert slow.read().body == reply[:-1]
+
+
+def test_writing_to_a_client(serve: Callable[..., Chi], miner: ScriptedMiner) -> None:
+    """What its system does not take is kept in order; a client that has gone is told of."""
+    chi = serve(miner.port)
+    chi.stop()
+    (server,) = chi.loop.servers
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(60)
+    channel = Channel(server, ours, ("127.0.0.1", 1), chi.loop._adjustments, map={})
+    whole = [b"a" * 4_000_000, b"b" * 4_000_000, b""]
+    for piece in whole:
+        assert channel.write_soon(piece) == len(piece)
+    received = bytearray()
+    while len(received) < 8_000_000:
+        received += theirs.recv(1 << 20)
+        channel.handle_write()
+    assert received == b"".join(whole)
+    channel.requests = [Request(chi.loop._adjustments)]  # one that nobody waits for
+    channel.handle_close()
+    with pytest.raises(ClientDisconnected):
+        channel.write_soon(b"late")
+    theirs.close()
+
+
+def test_nobody_has_come(chi: Chi) -> None:
+    """A listening socket that was woken in vain accepts nothing."""
+    assert chi.loop.servers[0].accept() is None

@@ -56,6 +56,14 @@ def test_samples_are_in_order() -> None:
     )
 
 
+def test_a_long_history_keeps_fewer_samples() -> None:
+    """Of a day each 90 s: what comes earlier is in the bins alone."""
+    history = History(24 * 60)
+    for then in (0.0, 15.0, 90.0):
+        history.add(then, rig(hashrate=1.0))
+    assert columns(history)["time"] == [0, 90]
+
+
 def test_a_gap_says_nothing() -> None:
     """Without a status there is a sample, and each of its values is null."""
     history = History(60)

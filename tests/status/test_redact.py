@@ -91,3 +91,9 @@ def test_what_is_not_json_stays_so() -> None:
 def test_fields(name: str, kind: str | None) -> None:
     """What a field is by its name; POOL is a pool's number."""
     assert kind_of(name) == kind
+
+
+def test_a_reply_without_secrets_stays_as_it_is() -> None:
+    """Nothing was learned, and nothing is replaced."""
+    reply = b'{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":5}]}'
+    assert Redactor().clean(reply) == reply

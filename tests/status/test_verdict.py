@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chi.status import chance
 from chi.status.chance import patience
 from chi.status.firmware.shares import share_interval
 from chi.status.history import History
@@ -379,12 +380,18 @@ def test_delay_until_no_share_is_told(interval: float) -> None:
     assert script.now - began >= limit - every
 
 
+def test_nothing_is_allowed_of_a_miner_that_does_not_hash() -> None:
+    """No share is due, so none is late."""
+    rig = Rig(hashrate=1e12, hashrate_average=1e12, share_interval=30.0)
+    gap = chance.begin(rig, 0.0)
+    assert chance.allowed(gap, rig)
+    assert chance.allowed(gap, rig._replace(hashrate=0.0)) is None
+
+
 def limit_of(interval: float) -> float:
     """After how many seconds a share that is due so often is late."""
-    from chi.status.chance import allowed, begin
-
     rig = Rig(share_interval=interval, hashrate=1e14, hashrate_average=1e14)
-    found = allowed(begin(rig, 0.0), rig)
+    found = chance.allowed(chance.begin(rig, 0.0), rig)
     assert found
     return max(found.seconds, PROBLEMS["no-share"].limit or 0)
 

@@ -118,7 +118,7 @@ class Fleet:
         said = self.run("chi-server --check").splitlines()
         for number in (*STAY, *SECOND):
             (line,) = [line for line in said if line.startswith(name_of(number))]
-            assert "answers" in line, line
+            assert "CGMiner 4.11.1" in line, line
         return said[0]
 
     def end(self) -> str:

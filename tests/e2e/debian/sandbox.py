@@ -54,8 +54,8 @@ TOGETHER = {
 UNSEEN = {"ProtectClock": "the container cannot set the clock"}
 UNSEEN_ON = {"bookworm": {"SocketBindDeny": "its systemd is built without it"}}
 OTHER = {
-    "Type", "EnvironmentFile", "ExecStart", "LoadCredential", "FileDescriptorStoreMax", "WatchdogSec",
-    "Restart", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec", "LimitNOFILE",
+    "Type", "EnvironmentFile", "ExecStart", "ExecReload", "LoadCredential", "FileDescriptorStoreMax",
+    "WatchdogSec", "Restart", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec", "LimitNOFILE",
 }  # fmt: skip
 
 PREPARE = """
