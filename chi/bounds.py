@@ -18,6 +18,7 @@ MAX_WAITING = 512  # different requests that wait for the miner
 PROBES = 16  # connections to a silent miner beyond Settings.threads
 MAX_JUDGED, MAX_JUDGED_SIZE = 128, 2048  # requests of clients that are remembered, and their bytes
 MAX_PARSED_SIZE = 8192  # bytes of memory of a request whose parts are remembered; a browser's takes 6 KB
+MAX_CHANGED = 4096  # addresses of miners of which it is known when a command last went there
 # Replies that --max-age keeps, and their bytes: a router has little more
 MAX_HELD, MAX_HELD_SIZE = 64, 4 << 20
 

@@ -161,6 +161,24 @@ def test_a_fault_while_reloading(
         assert chi.get("/@a/summary").body == HEALTHY[:-1]
 
 
+def test_a_command_by_one_name_ends_what_is_held_for_another(serve: Serve) -> None:
+    """With --max-age, however the miner is called: by name, by address, or at the root."""
+    with ScriptedMiner() as miner, ScriptedMiner() as other:
+        places = (
+            *(Place(name, host, miner.port) for name, host in (("a", "127.0.0.1"), ("b", "localhost"))),
+            Place("other", "127.0.0.1", other.port),
+        )
+        chi = serve(0, miner=places, max_age=3600)
+        for name in ("a", "b", "other"):
+            assert chi.get(f"/@{name}/coin").status == 200
+        for changed, asked in (("a", "b"), ("b", "a")):
+            before = len(miner.requests), len(other.requests)
+            assert chi.request(f"/@{changed}/restart", "POST").status == 200
+            assert chi.get(f"/@{asked}/coin").status == 200
+            assert chi.get("/@other/coin").status == 200
+            assert (len(miner.requests), len(other.requests)) == (before[0] + 2, before[1])
+
+
 def test_remembered_verdicts_are_the_sites_own(
     serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

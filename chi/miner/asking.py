@@ -76,8 +76,7 @@ class Miner:
         self._heard = 0.0  # when the miner last answered
         self._sent = 0.0  # when it was last asked
         self._held = Held(settings.max_age, self._share)
-        # When a privileged command last began or ended: what was asked before is not held.
-        self.changed = 0.0
+        self._changed = 0.0  # when a privileged command through this name last began or ended
         self._gone = False
         self._resolving: list[Conversation] = []
         self._addresses: Addresses = []
@@ -396,13 +395,19 @@ class Miner:
         guarded("telling of the miner", self.on_change, answers, sentence)
 
     def _recall(self, key: Key, client: Client) -> Reply | None:
-        reply = self._held.recall(key, client.arrived)
+        reply = self._held.recall(key, client.arrived, since=self.changed) if self._held else None
         self.counters["coalesced_requests", ""] += reply is not None
         return reply
 
+    @property
+    def changed(self) -> float:
+        """When a privileged command last began or ended, by whichever name: what was asked before is old."""
+        return max(self._changed, self._share.changed(self._addresses))
+
     def _forget(self) -> None:
         self._held.clear()
-        self.changed = self._clock.now()
+        self._changed = self._clock.now()
+        self._share.note_change(self._addresses, self._changed)
 
 
 def _resume(client: Client) -> None:

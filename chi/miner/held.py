@@ -24,10 +24,10 @@ class Held:
     def __len__(self) -> int:
         return len(self._replies)
 
-    def recall(self, key: Key, arrived: float) -> Reply | None:
-        """Return the reply to `key` that a client which arrived then may be given."""
+    def recall(self, key: Key, arrived: float, since: float) -> Reply | None:
+        """Return the reply to `key`, asked for after `since`, that a client which arrived then may be given."""
         asked, reply = self._replies.get(key, (float("-inf"), None))
-        return reply if asked >= arrived - self._max_age else None
+        return reply if asked >= arrived - self._max_age and asked > since else None
 
     def hold(self, key: Key, asked: float, reply: Reply, since: float) -> None:
         """Keep a reply, if it was asked for after `since`, when the miner was last changed."""

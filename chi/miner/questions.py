@@ -10,10 +10,12 @@ import collections
 from collections.abc import Callable
 from typing import Any
 
-from chi.bounds import MAX_HELD_SIZE, MAX_JUDGED, MAX_MINER_CONNECTIONS
+from chi.bounds import MAX_CHANGED, MAX_HELD_SIZE, MAX_JUDGED, MAX_MINER_CONNECTIONS
 from chi.errors import ChiError
 from chi.miner.conversation import Conversation
 from chi.miner.replies import Made, Reply
+from chi.miner.wire import Addresses
+from chi.recent import Recent
 
 Key = tuple[bytes, bool]  # the encoded request, and whether the reply is wanted indented
 Outcome = Reply | ChiError
@@ -131,6 +133,7 @@ class Share:
 
     def __init__(self, connections: int = MAX_MINER_CONNECTIONS) -> None:
         self.free = self._all = connections
+        self._changed: Recent[Any, float] = Recent(MAX_CHANGED)
         self.divide(1)
 
     def divide(self, miners: int) -> None:
@@ -138,6 +141,16 @@ class Share:
         self.connections = max(1, self._all * 3 // 4 // miners)
         self.judged = max(4, MAX_JUDGED // miners)
         self.held = MAX_HELD_SIZE // miners
+
+    def note_change(self, addresses: Addresses, now: float) -> None:
+        """Note that a privileged command went to the miner at these addresses, or was answered."""
+        for _, address in addresses:
+            self._changed.pop(address, None)
+            self._changed.keep(address, now)
+
+    def changed(self, addresses: Addresses) -> float:
+        """Return when that was last; 0 if never. A miner may have several names."""
+        return max((self._changed.get(address, 0.0) for _, address in addresses), default=0.0)
 
     def has_room(self, answers: bool | None) -> bool:
         """Whether a miner may have one more; a quarter is for those that answer, however many hang."""
