@@ -18,7 +18,7 @@ from chi.access import Policy
 from chi.bounds import MAX_MINER_CONNECTIONS
 from chi.clock import CLOCK, Clock
 from chi.errors import ChiError, quote
-from chi.guard import guarded
+from chi.faults import guarded
 from chi.miner.asking import IDLE, TICK, Miner
 from chi.miner.questions import Client, Counters, Share, Submit
 from chi.monitor import SAMPLE_EVERY, Monitor

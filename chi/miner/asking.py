@@ -21,10 +21,10 @@ from typing import Any
 from chi.bounds import MAX_JUDGED_SIZE, MAX_WAITING, NAME_AGE, PROBES
 from chi.clock import CLOCK, Clock
 from chi.errors import MINER_DOWN, TIMEOUTS, ChiError
-from chi.guard import guarded
+from chi.faults import guarded
+from chi.miner.cache import ReplyCache
 from chi.miner.conversation import Conversation, check_text
 from chi.miner.dialect import Dialect
-from chi.miner.held import Held
 from chi.miner.questions import Client, Counters, Key, Outcome, Parked, Question, Share, Submit
 from chi.miner.replies import Reply, indented, read_reply
 from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look_up
@@ -75,7 +75,7 @@ class Miner:
         self._spent: list[Conversation] = []  # to be closed, which takes as long as a tenth of an exchange
         self._heard = 0.0  # when the miner last answered
         self._sent = 0.0  # when it was last asked
-        self._held = Held(settings.max_age, self._share)
+        self._cache = ReplyCache(settings.max_age, self._share)
         self._changed = 0.0  # when a privileged command through this name last began or ended
         self._gone = False
         self._resolving: list[Conversation] = []
@@ -368,7 +368,7 @@ class Miner:
         if isinstance(outcome, Reply):
             self.counters.update(("json_repairs", name) for name in outcome.repairs)
             if question.shared and asked is not None:
-                self._held.hold(question.key, asked, outcome, since=self.changed)
+                self._cache.hold(question.key, asked, outcome, since=self.changed)
         elif exchange:
             self.counters["miner_errors", outcome.name] += 1
         if not question.shared:
@@ -395,7 +395,7 @@ class Miner:
         guarded("telling of the miner", self.on_change, answers, sentence)
 
     def _recall(self, key: Key, client: Client) -> Reply | None:
-        reply = self._held.recall(key, client.arrived, since=self.changed) if self._held else None
+        reply = self._cache.recall(key, client.arrived, since=self.changed) if self._cache else None
         self.counters["coalesced_requests", ""] += reply is not None
         return reply
 
@@ -405,7 +405,7 @@ class Miner:
         return max(self._changed, self._share.changed(self._addresses))
 
     def _forget(self) -> None:
-        self._held.clear()
+        self._cache.clear()
         self._changed = self._clock.now()
         self._share.note_change(self._addresses, self._changed)
 

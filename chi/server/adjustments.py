@@ -32,7 +32,7 @@ class Adjustments(waitress.adjustments.Adjustments):
         super().__init__(
             sockets=list(listening),
             ident="chi",
-            # Nothing is accepted beyond; chi.server.room sees to it that this is not reached by one address.
+            # Nothing is accepted beyond; chi.server.budgets keeps one address from reaching this.
             connection_limit=descriptors - min(SPARE_DESCRIPTORS, descriptors // 2) - reserved,
             channel_timeout=120,  # longer than any monitor's interval, so that it keeps its connection
             asyncore_use_poll=True,  # select() fails past descriptor 1023

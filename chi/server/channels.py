@@ -17,9 +17,9 @@ from waitress.server import TcpWSGIServer
 
 from chi.bounds import HEADER_TIME, LARGE, LINGER, SEND_TIME
 from chi.miner.questions import Parked
+from chi.server.budgets import Budgets
 from chi.server.outgoing import Outgoing
 from chi.server.parsing import Request
-from chi.server.room import Room
 from chi.server.tasks import BadRequestTask, Task
 
 
@@ -46,8 +46,8 @@ class Channel(HTTPChannel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._room: Room = self.server.task_dispatcher.room
-        self.outbufs = [Outgoing(self._room.pile)]
+        self._budgets: Budgets = self.server.task_dispatcher.budgets
+        self.outbufs = [Outgoing(self._budgets.pile)]
         self.progress = self.adj.clock.now()
 
     def received(self, data: bytes) -> bool:
@@ -60,7 +60,7 @@ class Channel(HTTPChannel):
     def _count_held(self) -> None:
         request = self.requests[0] if self.requests else self.request  # there is one at the most
         held = request.held if request and self.connected else 0
-        self._room.received += held - self.held
+        self._budgets.received += held - self.held
         self.held = held
 
     def service(self) -> None:

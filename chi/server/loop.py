@@ -19,12 +19,12 @@ from waitress import wasyncore
 
 from chi.bounds import EVICT_AHEAD
 from chi.clock import CLOCK, Clock
-from chi.guard import guarded
+from chi.faults import guarded
 from chi.miner.asking import TICK
 from chi.miner.questions import Client
 from chi.server.adjustments import Adjustments
+from chi.server.budgets import Budgets
 from chi.server.channels import Channel, Server
-from chi.server.room import Room
 from chi.server.systemd import Notifier
 from chi.server.threads import Threads
 from chi.settings import Settings
@@ -57,7 +57,7 @@ class Loop:
         self.sockets: dict[int, Any] = {}  # wasyncore's map
         self.threads = Threads(self.wake)
         self.notifier = notifier
-        self.room = Room(clock)
+        self.budgets = Budgets(clock)
         self._timeout = settings.timeout
         # Whose request is complete: what needs no miner, and everything else.
         self._own: collections.deque[Channel] = collections.deque()
@@ -179,15 +179,15 @@ class Loop:
 
     def _keep_room(self) -> None:
         """Keep the budgets of all clients together."""
-        if self.room.is_short:
-            self.room.keep_bytes(self._channels)
+        if self.budgets.is_short:
+            self.budgets.keep_bytes(self._channels)
         if len(self.sockets) >= self._adjustments.connection_limit:
-            self.room.make_place(self._channels())
+            self.budgets.make_place(self._channels())
 
     def make_place(self) -> None:
         """Make a place for a new connection, if they are short."""
         if len(self.sockets) >= self._adjustments.connection_limit - EVICT_AHEAD:
-            self.room.make_place(self._channels())
+            self.budgets.make_place(self._channels())
 
     def _channels(self) -> list[Channel]:
         return [entry for entry in self.sockets.values() if isinstance(entry, Channel)]
@@ -208,8 +208,8 @@ class Loop:
             if ready:
                 ready -= 1
                 self._answer(self._ready.popleft())
-            if self.room.is_short:
-                self.room.keep_bytes(self._channels)
+            if self.budgets.is_short:
+                self.budgets.keep_bytes(self._channels)
 
     def _answer(self, channel: Channel) -> None:
         if not guarded("answering a request", self._answer_next, channel):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chi.bounds import MAX_THREADS
-from chi.guard import guarded
+from chi.faults import guarded
 
 
 class Threads:

@@ -289,7 +289,7 @@ def test_what_is_held_is_bounded(serve: Callable[..., Chi]) -> None:
         chi = serve(miner.port, max_age=60)
         for index in range(MAX_HELD + 5):
             assert chi.get(f"/asc/{index}").status == 200
-        assert len(chi.miner._held) == MAX_HELD
+        assert len(chi.miner._cache) == MAX_HELD
 
 
 # --- Under load -------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def fault(*_: object, **__: object) -> Any:
 FAULTS: dict[str, tuple[Callable[[Chi], Any], str, int]] = {
     "reading a reply": (lambda chi: replies, "_repair", 500),
     "noting how the miner is": (lambda chi: chi.miner, "_note", 500),
-    "holding a reply": (lambda chi: chi.miner._held, "hold", 500),
+    "holding a reply": (lambda chi: chi.miner._cache, "hold", 500),
     "telling of the miner": (lambda chi: chi.miner, "on_change", 200),
     "telling systemd": (lambda chi: chi.monitor, "_tell", 200),
     "what is due": (lambda chi: chi.monitor, "turn", 200),

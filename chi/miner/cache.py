@@ -12,7 +12,7 @@ from chi.miner.questions import Key, Share
 from chi.miner.replies import Reply
 
 
-class Held:
+class ReplyCache:
     """One miner's. Times are those of Clock.now()."""
 
     def __init__(self, max_age: float, share: Share) -> None:
@@ -25,7 +25,7 @@ class Held:
         return len(self._replies)
 
     def recall(self, key: Key, arrived: float, since: float) -> Reply | None:
-        """Return the reply to `key`, asked for after `since`, that a client which arrived then may be given."""
+        """Return the reply to `key`, asked for after `since`, that a client who arrived then may have."""
         asked, reply = self._replies.get(key, (float("-inf"), None))
         return reply if asked >= arrived - self._max_age and asked > since else None
 

@@ -17,11 +17,11 @@ import pytest
 from waitress.channel import ClientDisconnected
 
 from chi.bounds import MAX_BODY, MAX_RECEIVED, MAX_TO_SEND, SEND_TIME, SHARE
+from chi.server.budgets import Budgets
 from chi.server.channels import Channel
 from chi.server.loop import CLEAN_EVERY
 from chi.server.outgoing import Outgoing, Pile
 from chi.server.parsing import Request
-from chi.server.room import Room
 from tests.client import Wire
 from tests.conftest import Chi, Process, StillClock
 from tests.scripted import HOLD, ScriptedMiner, envelope
@@ -178,7 +178,7 @@ def test_memory_with_a_hung_miner(
 
 @dataclasses.dataclass
 class Held:
-    """A connection, as far as room is concerned."""
+    """A connection, as far as the budgets are concerned."""
 
     source: str = "192.0.2.1"
     held: int = 0
@@ -186,93 +186,95 @@ class Held:
     progress: float = 0.0
     waits: bool = False
     has_unread: bool = False
-    room: Room | None = None
+    budgets: Budgets | None = None
     outgoing: Outgoing | None = None
     dropped: bool = False
 
     def drop(self) -> None:
         """It goes, and what it held."""
         self.dropped = True
-        if self.room:
-            self.room.received -= self.held
+        if self.budgets:
+            self.budgets.received -= self.held
             self.held = 0
         if self.outgoing:
             self.outgoing.close()
 
 
-def gone(room: Room, *holders: Held) -> list[int]:
+def gone(budgets: Budgets, *holders: Held) -> list[int]:
     """The numbers of those that go when one more place is wanted."""
-    room.make_place(holders)
+    budgets.make_place(holders)
     return [number for number, holder in enumerate(holders) if holder.dropped]
 
 
 @pytest.fixture
-def room() -> Room:
-    """Room, at a time that stands still."""
-    return Room(StillClock().clock)
+def budgets() -> Budgets:
+    """The budgets, at a time that stands still."""
+    return Budgets(StillClock().clock)
 
 
-def test_the_longest_without_progress_goes(room: Room) -> None:
+def test_the_longest_without_progress_goes(budgets: Budgets) -> None:
     """An idle one, one that does not read, one that sends slowly: whichever stands still for longest."""
-    assert gone(room, Held(progress=2), Held(progress=1), Held(progress=3)) == [1]
-    assert gone(room, Held(progress=2), Held(progress=1, total_outbufs_len=9), Held(progress=3)) == [1]
-    assert gone(room, Held(progress=2), Held(progress=1, held=9), Held(progress=3)) == [1]
+    assert gone(budgets, Held(progress=2), Held(progress=1), Held(progress=3)) == [1]
+    assert gone(budgets, Held(progress=2), Held(progress=1, total_outbufs_len=9), Held(progress=3)) == [1]
+    assert gone(budgets, Held(progress=2), Held(progress=1, held=9), Held(progress=3)) == [1]
 
 
-def test_who_waits_or_has_just_asked_stays(room: Room) -> None:
+def test_who_waits_or_has_just_asked_stays(budgets: Budgets) -> None:
     """A client that waits for its answer is not closed, nor one whose request has arrived unread."""
-    assert gone(room, Held(progress=1, waits=True), Held(progress=2)) == [1]
-    assert gone(room, Held(progress=1, has_unread=True), Held(progress=2)) == [1]
-    assert gone(room, Held(progress=1, waits=True), Held(progress=2, has_unread=True)) == []
-    assert gone(room) == []
+    assert gone(budgets, Held(progress=1, waits=True), Held(progress=2)) == [1]
+    assert gone(budgets, Held(progress=1, has_unread=True), Held(progress=2)) == [1]
+    assert gone(budgets, Held(progress=1, waits=True), Held(progress=2, has_unread=True)) == []
+    assert gone(budgets) == []
 
 
-def test_the_address_with_most_gives_first(room: Room) -> None:
+def test_the_address_with_most_gives_first(budgets: Budgets) -> None:
     """An address that has more than its share loses its own, those that wait as well, and no other does."""
     others = [Held(source="192.0.2.7", progress=0), Held(source="192.0.2.8", progress=0)]
     crowd = [Held(source="192.0.2.9", progress=9 + number, waits=True) for number in range(SHARE)]
-    assert gone(room, *crowd, *others) == [SHARE]
+    assert gone(budgets, *crowd, *others) == [SHARE]
     others[0].dropped = False
     one_more = Held(source="192.0.2.9", progress=99, waits=True)
-    assert gone(room, *crowd, one_more, *others) == [0]
+    assert gone(budgets, *crowd, one_more, *others) == [0]
 
 
-def test_nobody_is_left_to_go(room: Room) -> None:
+def test_nobody_is_left_to_go(budgets: Budgets) -> None:
     """Whatever is counted: without a connection there is none to close."""
-    room.received = MAX_RECEIVED + 1
-    Outgoing(room.pile).append(bytes(MAX_TO_SEND + 1))
-    assert room.is_short
-    room.keep_bytes(list)
+    budgets.received = MAX_RECEIVED + 1
+    Outgoing(budgets.pile).append(bytes(MAX_TO_SEND + 1))
+    assert budgets.is_short
+    budgets.keep_bytes(list)
 
 
-def test_who_holds_most_goes_when_too_much_is_received(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_holds_most_goes_when_too_much_is_received(
+    budgets: Budgets, caplog: pytest.LogCaptureFixture
+) -> None:
     """Not who came last, and never who holds little; once there is room again, nobody."""
     sizes = [100, MAX_RECEIVED // 2, 7000, MAX_RECEIVED // 2 + 1, MAX_RECEIVED // 4]
-    holders = [Held(held=size, waits=True, room=room) for size in sizes]
-    room.received = sum(sizes)
-    assert room.is_short
-    room.keep_bytes(lambda: holders)
+    holders = [Held(held=size, waits=True, budgets=budgets) for size in sizes]
+    budgets.received = sum(sizes)
+    assert budgets.is_short
+    budgets.keep_bytes(lambda: holders)
     assert [holder.dropped for holder in holders] == [False, False, False, True, False]
-    assert not room.is_short
+    assert not budgets.is_short
     assert [record.getMessage() for record in caplog.records] == [
         "closed a connection of 192.0.2.1: no room for what it sends (1 since the last such line)"
     ]
 
 
 def test_who_stands_still_for_longest_goes_when_too_much_is_to_be_sent(
-    room: Room, caplog: pytest.LogCaptureFixture
+    budgets: Budgets, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And nobody who has nothing to be sent; those that wait for one reply do not count twice."""
     shared, own = bytes(MAX_TO_SEND), bytes(MAX_TO_SEND // 4)
     holders = [Held(progress=0)]
     for progress, piece in ((4, shared), (1, own), (3, shared), (2, bytes(own) + b"!"), (5, shared)):
-        outgoing = Outgoing(room.pile)
+        outgoing = Outgoing(budgets.pile)
         outgoing.append(piece)
         holders.append(Held(progress=progress, total_outbufs_len=len(piece), outgoing=outgoing))
-    assert room.pile.total == MAX_TO_SEND + 2 * len(own) + 1
-    room.keep_bytes(lambda: holders)
+    assert budgets.pile.total == MAX_TO_SEND + 2 * len(own) + 1
+    budgets.keep_bytes(lambda: holders)
     assert [holder.dropped for holder in holders] == [False, False, True, False, True, False]
-    assert room.pile.total == MAX_TO_SEND
+    assert budgets.pile.total == MAX_TO_SEND
     assert "closed a connection of 192.0.2.1: no room for what it does not read" in caplog.text
 
 
@@ -304,7 +306,7 @@ def test_budgets_return_to_nothing(chi: Chi) -> None:
         assert wire.ask("GET /%").status == 400
         wire.send(wire.head("POST / HTTP/1.1", "Content-Length: 1000") + b" " * 500)
         assert chi.get("/healthz").status == 200
-        assert chi.loop.room.received > 500
+        assert chi.loop.budgets.received > 500
     with Wire(chi.port) as wire:
         wire.send(b"\0")
         assert wire.read().status == 400
@@ -312,9 +314,9 @@ def test_budgets_return_to_nothing(chi: Chi) -> None:
         wire.send(wire.head("GET /summary HTTP/1.1") * 30)
         wire.reset()
     deadline = time.monotonic() + WAIT
-    while (chi.loop.room.received or chi.loop.room.pile.total) and time.monotonic() < deadline:
+    while (chi.loop.budgets.received or chi.loop.budgets.pile.total) and time.monotonic() < deadline:
         assert chi.get("/healthz").status == 200
-    assert (chi.loop.room.received, chi.loop.room.pile.total) == (0, 0)
+    assert (chi.loop.budgets.received, chi.loop.budgets.pile.total) == (0, 0)
 
 
 def channel_of(chi: Chi, wire: Wire) -> Channel | None:
@@ -358,7 +360,7 @@ def test_who_does_not_read_is_left(serve: Callable[..., Chi], miner: ScriptedMin
 
 def test_too_much_received_closes_the_holder(chi: Chi, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection goes whose half request is too much; another is served."""
-    monkeypatch.setattr("chi.server.room.MAX_RECEIVED", 2000)
+    monkeypatch.setattr("chi.server.budgets.MAX_RECEIVED", 2000)
     with Wire(chi.port) as large, Wire(chi.port) as other:
         large.send(large.head("POST / HTTP/1.1", "Content-Length: 10000") + bytes(5000))
         assert large.sock.recv(1) == b""
@@ -369,7 +371,7 @@ def test_too_much_to_send_closes_who_does_not_read(
     chi: Chi, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The connection goes whose response is too much for all together; another is served."""
-    monkeypatch.setattr("chi.server.room.MAX_TO_SEND", 100_000)
+    monkeypatch.setattr("chi.server.budgets.MAX_TO_SEND", 100_000)
     chi.loop.servers[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # its connections' too
     miner.script = [envelope(STATS=["o" * 500_000])]
     with Wire(chi.port, buffer=4096) as lazy, Wire(chi.port) as other:

@@ -17,7 +17,7 @@ from chi.server.outgoing import Pile
 
 
 class Holder(Protocol):
-    """A connection, as far as room is concerned."""
+    """A connection, as far as the budgets are concerned."""
 
     @property
     def source(self) -> str:
@@ -47,7 +47,7 @@ class Holder(Protocol):
         """Close it at once."""
 
 
-class Room:
+class Budgets:
     """The three budgets. `received` is kept by the connections, as is the Pile of what is to be sent."""
 
     def __init__(self, clock: Clock) -> None:
