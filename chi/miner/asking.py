@@ -31,6 +31,7 @@ from chi.miner.wire import QUIET, Addresses, encode_request, host_and_port, look
 from chi.recent import Recent
 from chi.settings import Settings
 
+LONG_ENOUGH = 0.9  # of --timeout: an attempt that ends in vain before tells nothing of the miner
 SILENCE = 0.5  # a miner this long without a sign of life may be asked once more, a second such: it hangs
 TICK = 0.05  # seconds between two turns of the event loop while a client waits
 IDLE = 1.0  # and while a miner may have to be asked whether it is there
@@ -240,6 +241,9 @@ class Miner:
             else:
                 client.answers[question.key] = error
                 _resume(client)
+        if not question.waiting:  # a command must not be sent after its client was told that it was not
+            for exchange in [each for each in question.exchanges if each.asked is None]:
+                exchange.finish(error)
         self._close_if_done(question)
 
     def overdue(self, client: Client) -> ChiError:
@@ -344,7 +348,8 @@ class Miner:
         self.on_work()
         self._spent.append(exchange)
         alone = exchange.started < self._heard  # others were answered meanwhile
-        if not (alone and isinstance(outcome, ChiError) and outcome.name in TIMEOUTS):
+        brief = self._clock.now() < exchange.started + LONG_ENOUGH * self._settings.timeout
+        if not ((alone or brief) and isinstance(outcome, ChiError) and outcome.name in TIMEOUTS):
             self._note(outcome)
         if isinstance(outcome, bytes):
             self._heard = exchange.heard

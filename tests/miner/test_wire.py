@@ -21,7 +21,7 @@ from chi.errors import ChiError
 from chi.miner.replies import Made, Reply, read_json
 from chi.miner.wire import Exchange, look_up
 from chi.server import listening
-from tests.client import Wire
+from tests.client import Background, Wire
 from tests.conftest import Chi, Response, StillClock
 from tests.scripted import (
     CLOSE,
@@ -789,6 +789,29 @@ def test_deadline_of_looking_up(
     assert "Nothing was sent" in message
     assert 0.75 < took < 0.8 + LATE
     assert chi.get("/healthz").status == 200
+    names.gate.set()
+    recovers(chi, miner)
+    assert [json.loads(request)["command"] for request in miner.requests] == ["version"]
+
+
+def test_what_was_not_sent_in_time_is_never_sent(
+    serve: Serve, miner: ScriptedMiner, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that waited for its turn as well is not sent after its client was told that it was not."""
+    names.gate.clear()
+    chi = serve_name(serve, monkeypatch, names, timeout=4, threads=1, clock=StillClock().clock)
+    report = Background(chi.get, "/summary")
+    while not names.asked:
+        time.sleep(0.01)
+    command = Background(chi.request, "/restart", "POST")
+    while len(chi.miner._open) < 2:
+        time.sleep(0.01)
+    chi.advance(1)  # the miner is silent: the command is tried beside the report
+    while len(chi.miner._exchanges) < 2:
+        time.sleep(0.01)
+    chi.advance(3)
+    for client in (report, command):
+        assert "Nothing was sent" in failed(client.result(), 504)
     names.gate.set()
     recovers(chi, miner)
     assert [json.loads(request)["command"] for request in miner.requests] == ["version"]
