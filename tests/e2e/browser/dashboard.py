@@ -1058,6 +1058,20 @@ def test_ranges(tab: Open, serve: Serve, miner: ScriptedMiner, watch: Watch) -> 
     assert page.locator("#ranges [aria-pressed=true]").all_inner_texts() == ["24 h"]
 
 
+def test_ranges_after_a_long_outage(tab: Open, serve: Serve, miner: ScriptedMiner) -> None:
+    """While the miner has been away for longer than the range, the buttons lead to what was before."""
+    chi = serve(miner.port, history=60)
+    fill(chi, lambda ago: Rig(hashrate=100e12, temperature=60.0) if ago > 7200 else None, seconds=86400)
+    miner.close()
+    page = tab(chi, before=ask_anew)
+    assert page.locator("#nothing").is_visible()
+    before = looks(page)
+    page.get_by_role("button", name="6 h", exact=True).click()
+    ended(page, before)
+    assert not page.locator("#nothing").is_visible()
+    assert points(read(page).plots["hashrate"])
+
+
 def test_plots_start_with_the_data(tab: Open, serve: Serve, miner: ScriptedMiner) -> None:
     """A chi that has run for minutes shows these minutes, and not an hour with a dot at its end."""
     miner.script = Made()
