@@ -21,7 +21,7 @@ from chi.figures import counted, process_figures
 from chi.miner.asking import Miner
 from chi.miner.replies import ENCODER, Reply, indent
 from chi.miner.wire import encode_request
-from chi.monitor import Found, Monitor
+from chi.monitor import Found, Monitor, section
 from chi.pages import FAVICON, MANIFEST, confirmation, static_page
 from chi.requests import (
     Plan,
@@ -31,6 +31,7 @@ from chi.requests import (
     check_place,
     depth_of,
     field_of,
+    is_navigation,
     read_body,
     read_input,
     read_path,
@@ -40,6 +41,7 @@ from chi.responses import JSON_HEADERS, answer, envelope, method_error, moved, r
 from chi.settings import Settings
 from chi.sites import Site, Sites, split_path
 
+CHECK_TIME = 1.0  # seconds
 NAMED = 20  # of the miners of a fleet, in words
 
 
@@ -279,7 +281,8 @@ class Handlers:
         except ChiError as error:
             if error.name == "confirm" and environ["REQUEST_METHOD"] == "GET":
                 base = "../" * depth_of(environ) + f"{self._site.path}/"[1:]
-                error.page = confirmation(plan.members, base)
+                unknown = is_navigation(environ) and self._is_unknown(plan.members["command"])
+                error.page = confirmation(plan.members, base, unknown)
             raise
         if environ["REQUEST_METHOD"] == "HEAD" and not report:
             raise method_error("GET, POST")
@@ -288,6 +291,20 @@ class Handlers:
         if not self._policy.cors(environ):  # else headers are missing as well
             client.forwarded = (plan.request, pretty)
         return respond(self._miner.ask(client, plan.request, pretty, shared=report))
+
+    def _is_unknown(self, command: str) -> bool:
+        """Whether the miner says that it has no such command; a page does not wait for that for long."""
+        if "+" in command:  # which the miner would take for one name
+            return False
+        client = bottle.request.environ["chi.client"]
+        client.deadline = min(client.deadline, client.arrived + CHECK_TIME)
+        request = encode_request({"command": "check", "parameter": command})
+        try:
+            reply = self._miner.ask(client, request).parsed(dict)
+        except ChiError:
+            return False
+        told = section(reply, "CHECK")
+        return bool(told) and told[0].get("Exists") == "N"
 
     def _aged(self, response: bottle.HTTPResponse, found: Found) -> bottle.HTTPResponse:
         """Set the Age header if the status is older than the request."""

@@ -48,7 +48,7 @@ CONFIRMATION = """<!DOCTYPE html>
 <meta name="color-scheme" content="light dark">
 <title>Confirm a command to the miner</title>
 <h1>Send this to the miner?</h1>
-<p>Command: <code><bdi>{command}</bdi></code></p>
+<p>Command: <code><bdi>{command}</bdi></code></p>{unknown}
 <p><label>Parameter: <textarea readonly rows="3" cols="36" dir="auto">
 {parameter}</textarea></label></p>
 <p>It may change what the miner does. If you did not mean to come here, close this page.</p>
@@ -71,15 +71,21 @@ def page(body: bytes, status: int, allowed: str) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(body, status, headers)
 
 
-def confirmation(members: dict[str, Any], base: str) -> bottle.HTTPResponse:
+UNKNOWN = "\n<p><strong>The miner does not know this command.</strong></p>"
+
+
+def confirmation(members: dict[str, Any], base: str, unknown: bool) -> bottle.HTTPResponse:
     """A page on which the user of a browser says that the command is meant.
 
-    `base` is the relative URL of what has the dashboard in it, as seen from the page.
+    `base` is the relative URL of what has the dashboard in it, as seen from the page; `unknown` whether the
+    miner says that it has no such command.
     """
     dashboard = bottle.html_escape(f"{base}dashboard")
     texts = (str(members.get(name, "none")) for name in ("command", "parameter"))
     command, parameter = (bottle.html_escape(text) for text in texts)
-    text = CONFIRMATION.format(command=command, parameter=parameter, dashboard=dashboard)
+    text = CONFIRMATION.format(
+        command=command, parameter=parameter, dashboard=dashboard, unknown=UNKNOWN if unknown else ""
+    )
     return page(text.encode("utf-8", "replace"), 403, "form-action 'self'")
 
 

@@ -108,6 +108,12 @@ def check_place(environ: dict[str, Any]) -> None:
             raise ChiError("misplaced", where=f"the query (?{name}=)")
 
 
+def is_navigation(environ: dict[str, Any]) -> bool:
+    """Whether a browser's user opens the page: it is no part of another, and no other site leads here."""
+    fetch = (environ.get("HTTP_SEC_FETCH_DEST"), environ.get("HTTP_SEC_FETCH_SITE"))
+    return fetch in (("document", "none"), ("document", "same-origin"))
+
+
 def accepted_age(environ: dict[str, Any]) -> float:
     """Return the age that the client accepts, in seconds: Cache-Control: max-age (RFC 9111, 5.2.1.1)."""
     control = environ.get("HTTP_CACHE_CONTROL", "").lower()

@@ -44,7 +44,7 @@ from tests.attacks import (
 from tests.client import Wire
 from tests.commands import COMMANDS, PRIVILEGED, REPORTS
 from tests.conftest import Chi, Process, Response, StillClock
-from tests.scripted import HEALTHY, ScriptedMiner
+from tests.scripted import HEALTHY, HOLD, ScriptedMiner, capture
 
 TOKEN = "correct-horse-battery-staple"
 MOZILLA = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -1051,6 +1051,56 @@ def test_confirmation_page_is_escaped(chi: Chi, miner: ScriptedMiner, hostile: s
         page = Page(response.body.decode())
         assert [tag for tag, _ in page.tags] == plain
         assert shown.replace("\r\n", "\n") in page.text.replace("\r\n", "\n")
+    assert miner.requests == []
+
+
+OPENED = {"User_Agent": MOZILLA, "Sec_Fetch_Dest": "document", "Sec_Fetch_Mode": "navigate"}
+KNOWN = capture("check_summary")
+UNKNOWN = KNOWN.replace(b'"Exists":"Y"', b'"Exists":"N"')
+
+
+@pytest.mark.parametrize(
+    ("answer", "path", "unknown"),
+    [
+        ([UNKNOWN], "/qiut", True),
+        ([KNOWN], "/quit/1", False),
+        ([capture("nonsense")], "/quit", False),
+        ([b"nonsense\0"], "/quit", False),
+        ([HOLD], "/quit", False),
+        ([], "/quit", False),
+    ],
+)
+def test_confirmation_page_of_a_command_that_the_miner_does_not_know(
+    serve: Callable[..., Chi], miner: ScriptedMiner, answer: list[Any], path: str, unknown: bool
+) -> None:
+    """Who opens the page is told, if the miner says so; the page is there whatever the miner does."""
+    miner.script = answer
+    chi = serve(miner.port, timeout=60)
+    response = chi.get(path, Sec_Fetch_Site="none", **OPENED)
+    assert response.status == 403
+    page = Page(response.body.decode())
+    assert ("The miner does not know this command." in page.text) == unknown
+    name = path.split("/")[1].encode()
+    assert b'{"command":"check","parameter":"%s"}' % name in miner.requests
+    assert not any(b'"command":"q' in request for request in miner.requests)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/quit", {**OPENED, "Sec_Fetch_Site": "cross-site"}),
+        ("/quit", {**OPENED, "Sec_Fetch_Site": "same-site"}),
+        ("/quit", {**OPENED, "Sec_Fetch_Site": "same-origin", "Sec_Fetch_Dest": "image"}),
+        ("/quit", {**OPENED}),
+        ("/quit", {"User_Agent": MOZILLA}),
+        ("/quit+restart", {**OPENED, "Sec_Fetch_Site": "none"}),
+    ],
+)
+def test_confirmation_page_by_another_site_asks_nothing(
+    chi: Chi, miner: ScriptedMiner, path: str, headers: dict[str, str]
+) -> None:
+    """The miner hears of a command only after its user has opened the page; nor of what it cannot tell."""
+    assert chi.get(path, **headers).status == 403
     assert miner.requests == []
 
 
