@@ -13,7 +13,7 @@ OLDEST = bottle==$(OLDEST_BOTTLE) waitress==2.1.2
 TOUCHES = tests/server tests/test_app.py tests/test_access.py
 JOBS ?= 2
 
-.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk release e2e e2e-all clean
+.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk release e2e clean
 # Also under -j: pip's builds share this directory.
 .NOTPARALLEL:
 
@@ -42,7 +42,7 @@ coverage: .venv-newest/.ready ## the tests with coverage: every branch of chi/ i
 
 properties: .venv-newest/.ready ## the property tests with many examples, the verdict with miner-years
 	CHI_EXAMPLES=many .venv-newest/bin/python -m pytest -n $(JOBS) -m "hypothesis or heavy or thorough"
-	CHI_LIVES=10 .venv-newest/bin/python -m pytest -o faulthandler_timeout=0 -n $(JOBS) tests/status/test_simulation.py
+	CHI_LIVES=2 .venv-newest/bin/python -m pytest -o faulthandler_timeout=0 -n $(JOBS) tests/status/test_simulation.py
 
 lint: .venv-newest/.ready ## ruff, mypy and the layering
 	.venv-newest/bin/ruff check
@@ -65,11 +65,9 @@ release: .venv-release/.ready ## all packages and their repository, in dist/ (VE
 	$(if $(VERSION),,$(error make release VERSION=1.2.0 [KEY=the key that signs] [URL=where dist/repo will be]))
 	.venv-release/bin/python packaging/release/build.py $(VERSION) $(if $(KEY),--key "$(KEY)") $(if $(URL),--url "$(URL)")
 
-e2e: ## the OpenWrt packages and Prometheus, for real (as root, about 5 minutes)
+e2e: properties ## the property tests; the packages, Prometheus and the pages for real (as root, about 20 minutes)
 	tests/e2e/openwrt/run
 	tests/e2e/monitoring/run
-
-e2e-all: e2e properties ## that, the property tests, the pages in a browser and the Debian package (as root, about 40 minutes)
 	tests/e2e/browser/run
 	tests/e2e/debian/run
 

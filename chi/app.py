@@ -325,8 +325,8 @@ def member(site: Site, now: float) -> Any:
 
     asked, status, _ = site.monitor.newest
     age = None if status is None else now - asked
-    verdict, history = site.monitor.verdict, site.monitor.history
-    return Member(site.name, site.path, site.miner.trouble, age, status, verdict, history)
+    verdict, hour = site.monitor.verdict, site.monitor.last_hour
+    return Member(site.name, site.path, site.miner.trouble, age, status, verdict, hour)
 
 
 def names_of(sites: Sites) -> str:

@@ -112,6 +112,7 @@ class Monitor:
         self.interval, self.full_at = SAMPLE_EVERY, float("-inf")
         self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
         self._judged = float("-inf")
+        self._last_hour: dict[str, Any] | None = None  # until the next sample
         self._sampling: Client | None = None  # who waits for the sample that is being taken
 
     @functools.cached_property
@@ -120,6 +121,15 @@ class Monitor:
         from chi.status.history import History  # here, as most who start chi never ask for them
 
         return History(self._settings.history)
+
+    @property
+    def last_hour(self) -> dict[str, Any]:
+        """What /fleet.json tells of the last hour, as it was at the newest sample."""
+        if self._last_hour is None:
+            from chi.status.fleet import last_hour
+
+            self._last_hour = last_hour(self.history, self._clock.now())
+        return self._last_hour
 
     @property
     def newest(self) -> Found:
@@ -305,6 +315,7 @@ class Monitor:
 
     def _add(self, asked: float, status: Any) -> None:
         self.history.add(asked, status)
+        self._last_hour = None
         self.sample_at = asked + self.interval
 
     def _ask_all(self, client: Client, commands: Sequence[str]) -> list[tuple[str, Any]]:

@@ -1,13 +1,13 @@
 """The contents of /fleet.json: totals, and one object per miner.
 
-Comes in: for each miner its newest Status, its verdict and its history, as they are. Goes out: JSON's values.
-Nothing here asks a miner.
+Comes in: for each miner its newest Status, its verdict and its last hour, as they are. Goes out: JSON's
+values. Nothing here asks a miner.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chi.status.history import History
@@ -19,7 +19,10 @@ SPARK = 20  # parts of the last hour in a miner's plot
 
 
 class Member(NamedTuple):
-    """What is known of a miner: `error` says why it does not answer, `age` (s) how old the status is."""
+    """What is known of a miner: `error` says why it does not answer, `age` (s) how old the status is.
+
+    `hour` is what last_hour() made of its history when the last sample was taken.
+    """
 
     name: str
     path: str
@@ -27,7 +30,7 @@ class Member(NamedTuple):
     age: float | None
     status: Status | None
     verdict: Verdict | None
-    history: History
+    hour: Mapping[str, Any]
 
 
 def fleet_json(members: Iterable[Member], now: float, epoch: float) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def miner_json(member: Member, now: float, epoch: float) -> dict[str, Any]:
     fans = member.status.fans if member.status else ()
     told["fans"] = [exact(fan.speed) for fan in fans if fan.speed is not None]
     told["pool"] = pool_in_use(member.status.pools) if member.status else None
-    told.update(last_hour(member.history, now))
+    told.update(member.hour)
     return told
 
 

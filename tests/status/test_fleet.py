@@ -6,19 +6,20 @@ import math
 
 import pytest
 
-from chi.status.fleet import SPARK, Member, fleet_json
+from chi.status.fleet import SPARK, Member, fleet_json, last_hour
 from chi.status.history import History
 from chi.status.model import Fan, Pool, Rig, Status
 from chi.status.problems import Problem
 from chi.status.verdict import Verdict
 
 NOW, EPOCH = 10_000.0, 1_700_000_000.0
+NO_HOUR = last_hour(History(60), NOW)
 
 
 def member(name: str, error: str = "", verdict: Verdict | None = None, **rig: object) -> Member:
     """A miner with this to tell, or of which nothing is known."""
     status = Status(Rig(**rig), fans=(Fan("0", speed=4000.0), Fan("1"))) if rig else None  # type: ignore[arg-type]
-    return Member(name, f"/@{name}", error, 3.21 if rig else None, status, verdict, History(60))
+    return Member(name, f"/@{name}", error, 3.21 if rig else None, status, verdict, NO_HOUR)
 
 
 def verdict(earning: bool | None, *problems: Problem) -> Verdict:
@@ -95,7 +96,7 @@ def test_the_pool_in_use() -> None:
              Pool("2", url="two", alive=True, active=True))  # fmt: skip
     for known, url in ((pools, "two"), (pools[:2], "one"), (pools[:1], None), ((), None)):
         status = Status(Rig(hashrate=1.0), pools=known)
-        (line,) = fleet_json([Member("a", "/@a", "", 0.0, status, None, History(60))], NOW, EPOCH)["miners"]
+        (line,) = fleet_json([Member("a", "/@a", "", 0.0, status, None, NO_HOUR)], NOW, EPOCH)["miners"]
         assert line["pool"] == url
 
 
@@ -109,7 +110,8 @@ def test_the_last_hour() -> None:
         else:
             history.add(float(second), None)
     now = 7199.0
-    (line,) = fleet_json([Member("a", "/@a", "", 0.0, Status(Rig()), None, history)], now, EPOCH)["miners"]
+    told = Member("a", "/@a", "", 0.0, Status(Rig()), None, last_hour(history, now))
+    (line,) = fleet_json([told], now, EPOCH)["miners"]
     plot = line["hashrate_hour"]
     assert len(plot) == SPARK
     assert [place for place, value in enumerate(plot) if value is None] == [10, 11, 12, 13, 14]
