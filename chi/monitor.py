@@ -113,7 +113,6 @@ class Monitor:
         self.verdict: Any = None  # the newest Verdict, and when that was asked for on which it is based
         self._judged = float("-inf")
         self._last_hour: dict[str, Any] | None = None  # until the next sample
-        self._sampling: Client | None = None  # who waits for the sample that is being taken
 
     @functools.cached_property
     def history(self) -> Any:
@@ -204,7 +203,7 @@ class Monitor:
             raise error
         if self._going_on is None or self._going_on.outcome is not None:
             self._going_on = scrape
-        elif self._going_on is not scrape:  # only one scrape continues
+        else:  # only one scrape continues
             scrape.outcome = ChiError("busy")
         if now - found.asked <= STATUS_AGE and found.asked > self._miner.changed:
             return found
@@ -294,12 +293,9 @@ class Monitor:
         self.sample_at = now + 2 * self.interval  # in case that this one fails
         timeout, light = min(max(SCRAPE_TIME, self._settings.timeout), self.interval), now < self.full_at
         client = Client(now, timeout, b"", lambda: self._sample(client, light), own=True)
-        self._sampling = client
         self._sample(client, light)
 
     def _sample(self, client: Client, light: bool) -> None:
-        if client is not self._sampling:  # it has ended with another of the answers that it waited for
-            return
         status: Any = None
         try:
             status = self.scrape(client, light).status
@@ -309,7 +305,6 @@ class Monitor:
             pass
         except Exception:  # one fault must not end the service of all
             log.exception("fault while taking a sample")
-        self._sampling = None
         client.end()
         self._add(client.arrived, status)
 
