@@ -29,19 +29,19 @@ test: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready lint ## linters
 # The tests alone, without the linters.
 suite: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready
 	@echo "== newest dependencies, and the built wheel"
-	.venv-newest/bin/python -m pytest -n $(JOBS) -m "not heavy"
+	.venv-newest/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not heavy"
 	@echo "== oldest dependencies, for what touches them: $(OLDEST) (bottle 0.12 runs up to Python 3.12)"
-	.venv-oldest/bin/python -m pytest -n $(JOBS) -m "not wheel and not heavy" $(TOUCHES)
+	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not wheel and not heavy" $(TOUCHES)
 
 test-busy: .venv-oldest/.ready .venv-newest/.ready .venv-wheel/.ready ## the tests alone, three times, with four busy loops running
 	for _ in 1 2 3; do tests/busy $(MAKE) --no-print-directory suite || exit 1; done
 
 coverage: .venv-newest/.ready ## the tests with coverage: every branch of chi/ is reached
-	.venv-newest/bin/python -m pytest -n $(JOBS) -m "not wheel and not heavy" --cov --cov-report=term-missing:skip-covered \
+	.venv-newest/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not wheel and not heavy" --cov --cov-report=term-missing:skip-covered \
 		--cov-fail-under=100
 
 properties: .venv-newest/.ready ## the property tests with many examples, the verdict with miner-years
-	CHI_EXAMPLES=many .venv-newest/bin/python -m pytest -n $(JOBS) -m "hypothesis or heavy or thorough"
+	CHI_EXAMPLES=many .venv-newest/bin/python -m pytest -n $(JOBS) --dist worksteal -m "hypothesis or heavy or thorough"
 	CHI_LIVES=2 .venv-newest/bin/python -m pytest -o faulthandler_timeout=0 -n $(JOBS) tests/status/test_simulation.py
 
 lint: .venv-newest/.ready ## ruff, mypy and the layering

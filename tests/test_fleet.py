@@ -277,36 +277,24 @@ def hostile() -> Iterator[list[Step]]:
     yield [*itertools.chain.from_iterable(([b"{"], 0.01) for _ in range(100))]  # type: ignore[list-item]
 
 
-def p90(chi: Chi, paths: list[str], rounds: int) -> float:
-    """How long nine of ten requests take at the most."""
-    taken = []
-    for path in paths * rounds:
-        begin = time.perf_counter()
-        assert chi.get(path).status == 200
-        taken.append(time.perf_counter() - begin)
-    return sorted(taken)[len(taken) * 9 // 10]
-
-
-def test_hostile_and_hung_miners_cost_the_others_nothing(serve: Serve) -> None:
-    """Ten miners that answer, asked while ten that do not are asked as well: as quick as without those."""
+def test_hostile_and_hung_miners_keep_nobody_waiting(serve: Serve) -> None:
+    """Ten that answer are served while ten others hang, flood or drip; how quickly, is the benchmark's."""
     well = [ScriptedMiner(host=f"127.0.2.{number}") for number in range(1, 11)]
     scripts = list(hostile())
     bad = [ScriptedMiner(scripts[n % len(scripts)], host=f"127.0.3.{n + 1}") for n in range(10)]
     try:
         good = {f"w{number}": each for number, each in enumerate(well)}
-        paths = [f"/@{name}/summary" for name in good]
-        alone = serve(0, miner=places(**good), timeout=20)
-        among = serve(0, miner=places(**good, **{f"b{n}": each for n, each in enumerate(bad)}), timeout=20)
-        for chi in (alone, among):
-            p90(chi, paths, 1)
-        asking = [Background(among.get, f"/@b{number}/summary") for number in range(10) for _ in range(3)]
-        ratios = []
-        for _ in range(5):
-            ratios.append(p90(among, paths, 4) / p90(alone, paths, 4))
-        assert min(ratios) < 1.5, ratios
+        chi = serve(0, miner=places(**good, **{f"b{n}": each for n, each in enumerate(bad)}), timeout=60)
+        asking = [Background(chi.get, f"/@b{number}/summary") for number in range(10) for _ in range(3)]
+        bad[0].asked(1)
+        for name in [*good] * 20:
+            assert chi.get(f"/@{name}/summary").status == 200
+        assert any(each.is_alive() for each in asking)  # those that hang do so still
+        for each in bad:
+            each.close()
         for each in asking:
             each.result()
-        assert [chi for chi in (alone, among) if chi.get("/healthz").status != 200] == []
+        assert chi.get("/healthz").status == 200
     finally:
         for each in (*well, *bad):
             each.close()
