@@ -25,11 +25,14 @@ from chi.server.listening import open_sockets
 from chi.settings import Settings
 from tests.scripted import ScriptedMiner
 
-# How many examples the property tests try: few, and the same each time, in `make test`; many in `make e2e`.
+# How many examples the property tests try: few in `make test`, many in `make e2e`; the same each time, so
+# that a change is not held responsible for what another brought.
 settings.register_profile(
     "few", max_examples=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
 )
-settings.register_profile("many", max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "many", max_examples=400, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile(os.environ.get("CHI_EXAMPLES", "few"))
 
 

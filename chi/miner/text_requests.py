@@ -42,7 +42,7 @@ COMPOSED = {
 
 Replies = Mapping[bytes, "bytes | None"]  # request to reply, without its NUL; None: closed without a byte
 
-WORD = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)  # always below 2**31
 FORBIDDEN = re.compile(r"[|\x00-\x1f\x7f\ud800-\udfff]")  # a lone surrogate cannot be sent
 SCHEMES = frozenset({"http", "https", "stratum+tcp", "stratum+tcps", "stratum+ssl", "stratum+tls"})

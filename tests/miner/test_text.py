@@ -183,6 +183,7 @@ NAMES = st.sampled_from([*NATIVE, *COMPOSED, "nonsense", "summary+devs", "summar
 
 @given(NAMES | st.text(), st.none() | st.text() | st.integers() | st.floats() | st.booleans())
 @example("pool", "1\n")
+@example(".", None)
 def test_requests_are_harmless(command: str, parameter: Any) -> None:
     """Whatever is asked, what is sent is one line of a known form, or nothing."""
     error, plan = outcome(lambda: read_request({"command": command, "parameter": parameter}))
