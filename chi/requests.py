@@ -109,7 +109,10 @@ def check_place(environ: dict[str, Any]) -> None:
 
 
 def is_navigation(environ: dict[str, Any]) -> bool:
-    """Whether a browser's user opens the page: it is no part of another, and no other site leads here."""
+    """Whether a browser's user opens the page: it is no part of another, and no other site leads here.
+
+    Browsers tell this on localhost and over HTTPS alone.
+    """
     fetch = (environ.get("HTTP_SEC_FETCH_DEST"), environ.get("HTTP_SEC_FETCH_SITE"))
     return fetch in (("document", "none"), ("document", "same-origin"))
 
