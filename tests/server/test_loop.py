@@ -211,9 +211,10 @@ def test_new_connection_is_not_the_longest_idle(chi: Chi, wires: Callable[..., l
 
 
 def test_connection_that_waits_for_the_miner_is_not_idle(
-    chi: Chi, miner: ScriptedMiner, wires: Callable[..., list[Wire]]
+    serve: Callable[..., Chi], miner: ScriptedMiner, wires: Callable[..., list[Wire]]
 ) -> None:
     """Connections that wait for an answer are kept beyond the limit."""
+    chi = serve(miner.port, clock=StillClock().clock)  # else a silent miner gets more connections
     gate = threading.Event()
     miner.script = lambda request: [gate, HEALTHY]
     room_for(chi, 3)
@@ -227,9 +228,10 @@ def test_connection_that_waits_for_the_miner_is_not_idle(
 
 
 def test_limit_reached_by_waiting_clients_is_no_dead_end(
-    chi: Chi, miner: ScriptedMiner, wires: Callable[..., list[Wire]]
+    serve: Callable[..., Chi], miner: ScriptedMiner, wires: Callable[..., list[Wire]]
 ) -> None:
     """Once those that used up all connections have their answers, the idle among them make room again."""
+    chi = serve(miner.port, clock=StillClock().clock)  # else a silent miner gets more connections
     gate = threading.Event()
     miner.script = lambda request: [gate, HEALTHY]
     room_for(chi, 3)
