@@ -13,7 +13,7 @@ OLDEST = bottle==$(OLDEST_BOTTLE) waitress==2.1.2
 TOUCHES = tests/server tests/test_app.py tests/test_access.py
 JOBS ?= 2
 
-.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk release e2e clean
+.PHONY: help demo test suite test-busy coverage properties lint bench deb ipk apk release e2e e2e-all clean
 # Also under -j: pip's builds share this directory.
 .NOTPARALLEL:
 
@@ -65,10 +65,12 @@ release: .venv-release/.ready ## all packages and their repository, in dist/ (VE
 	$(if $(VERSION),,$(error make release VERSION=1.2.0 [KEY=the key that signs] [URL=where dist/repo will be]))
 	.venv-release/bin/python packaging/release/build.py $(VERSION) $(if $(KEY),--key "$(KEY)") $(if $(URL),--url "$(URL)")
 
-e2e: properties ## the property tests; the packages, Prometheus and the pages for real (as root, about 20 minutes)
+e2e: properties ## the property tests; OpenWrt, Prometheus and the pages for real (as root, about 15 minutes)
 	tests/e2e/openwrt/run
 	tests/e2e/monitoring/run
 	tests/e2e/browser/run
+
+e2e-all: e2e ## that, and the Debian package on booted systems (as root, about 25 minutes)
 	tests/e2e/debian/run
 
 clean: ## remove everything that was made

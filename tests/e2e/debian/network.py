@@ -21,7 +21,7 @@ systemctl restart avahi-daemon
 """
 PRIVATE = ("127.0.0.1", "[::1]", "192.168.77.1", "[fd00:77::1]")
 PUBLIC = ("203.0.113.1", "[2001:db8:77::1]")
-BROWSE = "avahi-browse --parsable --resolve --terminate _http._tcp"
+BROWSE = "timeout 30 avahi-browse --parsable --resolve --terminate _http._tcp"
 
 
 def lay_wire(machine: Machine) -> None:
@@ -66,7 +66,8 @@ def announcement(service: Service) -> str:
     assert not announced(service), "it is announced before it runs"
     service.run("systemctl start chi")
     wait_until(lambda: announced(service), "avahi-browse finds it")
-    resolved = {service.run(f"avahi-resolve -{family} -n rig-chi.local").split()[1] for family in (4, 6)}
+    resolve = "timeout 30 avahi-resolve -{} -n rig-chi.local"
+    resolved = {service.run(resolve.format(family)).split()[1] for family in (4, 6)}
     found = {address for address, _ in announced(service)} | resolved
     assert found == {"192.168.77.1", "fd00:77::1"}, found
     service.restart("--http_port 8082")
