@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, Route, expect
 
 from chi import demo
 from chi.miner import replies
@@ -44,15 +44,20 @@ Serve = Callable[..., Chi]
 
 # --- The browser ----------------------------------------------------------------------------------
 
-# Counts the looks at the miner that have ended, and remembers the pauses after them: only so can a test wait
-# for the end of one, and not for a time.
+# Remembers the pauses that the page makes after its looks at the miner, and how many looks had ended when
+# somebody last clicked or came back: only so can a test wait for the end of a look that began after that, and
+# not for a time. After a look that was asked for during another, the other's end pauses for 0, and is not
+# that look's end.
 COUNT_LOOKS = """(() => {
     window.pauses = [];
+    window.looks = () => window.pauses.filter(Boolean).length;
     const set = window.setTimeout;
     window.setTimeout = (run, pause, ...more) => {
         window.pauses.push(pause);
         return set(run, pause, ...more);
     };
+    for (const event of ["click", "visibilitychange"])
+        window.addEventListener(event, () => { window.before = window.looks(); }, true);
     window.violations = [];
     window.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.blockedURI));
 })()"""
@@ -167,19 +172,24 @@ def tab(browser: Browser, watch: Watch, serve: Serve) -> Iterator[Open]:
 
 def looks(page: Page) -> int:
     """How many looks at the miner the page has ended."""
-    return int(page.evaluate("window.pauses.length"))
+    return int(page.evaluate("window.looks()"))
 
 
 def ended(page: Page, before: int) -> None:
     """Wait until the page has ended more looks than it had `before`."""
-    page.wait_for_function("before => window.pauses.length > before", arg=before)
+    page.wait_for_function("before => window.looks() > before", arg=before)
 
 
 def look(page: Page) -> None:
     """Have the page look at the miner now, as when somebody comes back to it."""
-    before = looks(page)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    ended(page, before)
+    ended(page, page.evaluate("window.before"))
+
+
+def press(page: Page, button: Locator) -> None:
+    """Click a button that makes the page look at the miner, and wait for the end of that look."""
+    button.click()
+    ended(page, page.evaluate("window.before"))
 
 
 def wait(page: Page, seconds: float) -> None:
@@ -1041,9 +1051,7 @@ def test_ranges(tab: Open, serve: Serve, miner: ScriptedMiner, watch: Watch) -> 
     page = tab(chi, before=ask_anew)
     for name, hours, every in (("1 h", 1, 15), ("6 h", 6, 60), ("24 h", 24, 300)):
         if hours > 1:
-            before = looks(page)
-            page.get_by_role("button", name=name, exact=True).click()
-            ended(page, before)
+            press(page, page.get_by_role("button", name=name, exact=True))
         pressed = page.locator("#ranges [aria-pressed=true]").all_inner_texts()
         assert pressed == [name]
         plots = read(page).plots
@@ -1065,9 +1073,7 @@ def test_ranges_after_a_long_outage(tab: Open, serve: Serve, miner: ScriptedMine
     miner.close()
     page = tab(chi, before=ask_anew)
     assert page.locator("#nothing").is_visible()
-    before = looks(page)
-    page.get_by_role("button", name="6 h", exact=True).click()
-    ended(page, before)
+    press(page, page.get_by_role("button", name="6 h", exact=True))
     assert not page.locator("#nothing").is_visible()
     assert points(read(page).plots["hashrate"])
 
@@ -1542,7 +1548,7 @@ def test_many_viewers_cost_the_miner_one_request(
         for client in clients:
             client.join()
         for page in pages:
-            page.wait_for_function("rounds => window.pauses.length >= rounds", arg=rounds, timeout=20_000)
+            page.wait_for_function("rounds => window.looks() >= rounds", arg=rounds, timeout=20_000)
     asked = times[learnt:]
     # Three rounds; who comes while an answer is being read may cost one more.
     assert 2 <= len(asked) <= 4
@@ -1586,7 +1592,7 @@ def test_hostile_texts_of_the_miner_are_texts(tab: Open, serve: Serve, miner: Sc
     """What a miner or a pool says is shown as it is, is never markup, and widens nothing."""
     miner.script = hostile("harmless")
     page = tab(serve(miner.port), size=PHONE, before=ask_anew)
-    page.locator("#users").click()
+    press(page, page.locator("#users"))
     expect(page.locator("#pools")).to_contain_text("User")
     elements = page.evaluate(ELEMENTS)
     for name, text in EVIL.items():
@@ -1607,7 +1613,7 @@ def test_hostile_texts_of_anybody_are_texts(tab: Open, serve: Serve, miner: Scri
     chi = serve(miner.port)
     plain_status = chi.get("/status.json?users").json
     page = tab(chi, size=PHONE, before=ask_anew)
-    page.locator("#users").click()
+    press(page, page.locator("#users"))
     expect(page.locator("#pools")).to_contain_text("User")
     answer: dict[str, Any] = {}
     page.route("**/status.json*", lambda route: route.fulfill(**answer))
@@ -1710,7 +1716,7 @@ def test_replies_of_any_shape(tab: Open, serve: Serve, miner: ScriptedMiner, gol
     chi = serve(miner.port, history=60)
     fill(chi)
     page = tab(chi, size=PHONE, before=ask_anew)
-    page.locator("#users").click()
+    press(page, page.locator("#users"))
     shown = 0
     for share in [None] * 10 + [0.02, 0.05, 0.1, 0.3] * 4:
         changed = mutated(replies, chance, share)
@@ -1762,7 +1768,7 @@ def test_axe_finds_no_barrier(
         if script:
             miner.script = script
             page = tab(chi, size=size, color_scheme=scheme, before=ask_anew)
-            page.locator("#users").click()
+            press(page, page.locator("#users"))
             expect(page.locator("#pools")).to_contain_text("demo.worker1")
         elif name == "outage":
             miner.close()
@@ -1841,7 +1847,7 @@ def test_users_are_hidden_at_once(tab: Open, serve: Serve, miner: ScriptedMiner)
     """Who hides the users need not wait for the miner, which may not answer."""
     miner.script = Made()
     page = tab(serve(miner.port), before=ask_anew)
-    page.locator("#users").click()
+    press(page, page.locator("#users"))
     expect(page.locator("#pools")).to_contain_text(demo.USER)
     miner.close()
     look(page)
